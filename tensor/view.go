@@ -1,0 +1,20 @@
+package tensor
+
+import "unsafe"
+
+// View returns the elements that b holds as a slice of T over the same memory.
+// Trailing bytes that make no whole element are left out. On machines that
+// cannot load unaligned words, b has to be aligned.
+func View[T Element](b []byte) []T {
+	var t T
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(t)))
+}
+
+// BytesOf is the inverse of View.
+func BytesOf[T Element](v []T) []byte {
+	var t T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(t)))
+}
+
+// Aligned returns n zero bytes that start on a cache line.
+func Aligned(n int) []byte { return alloc(n) }
