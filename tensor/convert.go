@@ -168,9 +168,6 @@ func (t *Tensor) storeTruncated(start int, src []float64) error {
 	lo, hi := intRange(t.dtype)
 	// Below is exclusive, and exact in float64 where hi itself is not.
 	least, below := float64(lo), float64(hi/2+1)*2
-	if hi == 0 {
-		below = 1
-	}
 	for i, f := range src {
 		whole := math.Trunc(f)
 		if !(whole >= least && whole < below) {

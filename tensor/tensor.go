@@ -8,6 +8,7 @@ package tensor
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unsafe"
 )
@@ -176,7 +177,7 @@ func describe(d DType, shape []int) string {
 func decimals(shape []int) []string {
 	s := make([]string, len(shape))
 	for i, d := range shape {
-		s[i] = fmt.Sprint(d)
+		s[i] = strconv.Itoa(d)
 	}
 	return s
 }
