@@ -1,0 +1,3 @@
+module coreml/internal/kernel/asm
+
+go 1.26.0

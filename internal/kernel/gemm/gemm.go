@@ -1,0 +1,82 @@
+// Package gemm computes tiles of sums of products in float32: the one dense kernel
+// behind linear, matmul, pointwise and k × k convolution, row-major or channel-blocked.
+//
+// A tile is r rows (tokens, pixels) by v vectors of Lanes output columns:
+//
+//	C[r][v] (+)= Σ over taps t, lanes l:  A[t.A + r·RowStride + l] · W[t.W + v·WStride + l]
+//
+// A vector tap stands for Lanes consecutive floats of A, a single tap for one. W is in
+// panel form (see Panels): for each vector of columns, K rows of Lanes floats.
+package gemm
+
+import (
+	"unsafe"
+
+	"coreml/internal/kernel/cpu"
+)
+
+// Tap is one place of the input that every row of a tile reads: offsets in bytes.
+type Tap struct {
+	A int64 // from Args.A
+	W int64 // from Args.W: k·Lanes·4 for the step k of the first lane
+}
+
+// Flags of Args.
+const (
+	Accumulate = 1 << iota // start from C instead of Bias: a later part of K
+	Clamp                  // limit to Lo … Hi; NaN stays NaN
+)
+
+// Args are the arguments of a tile. Strides are in bytes. Offsets are advanced by the
+// kernel from tile to tile; everything else is only read.
+type Args struct {
+	A            unsafe.Pointer // row 0
+	TapsV, Taps1 unsafe.Pointer // []Tap of Lanes floats each, then []Tap of one float each
+	NV, N1       int            // their lengths
+	RowStride    int            // between rows of A
+	W            unsafe.Pointer // panel of vector 0
+	WStride      int            // between panels: K·Lanes·4
+	C            unsafe.Pointer // row 0, vector 0
+	CRow         int            // between rows of C
+	CVec         int            // between vectors of C: Lanes·4 in row-major, the block stride in blocked layout
+	Bias         unsafe.Pointer // one float per column from vector 0 on; nil: none. Pad columns are read when stored
+	Add          unsafe.Pointer // residual with the strides of C, added after the sum; nil: none
+	NMask        int            // columns of the last vector that exist in C, 1 … Lanes; blocked layout stores all
+	Tiles        int            // tiles of r rows to run, one below the other; 0 after the call
+	AOff, COff   int            // of the current tile's row 0 from A, and from C and Add
+	Lo, Hi       float32
+	Flags        int
+}
+
+// MaxVectors is the largest number of output vectors of a tile.
+const MaxVectors = 4
+
+// Kernel is the tile family of one CPU level.
+type Kernel struct {
+	Level cpu.Level
+	Lanes int
+	rows  [MaxVectors + 1]int // rows of the tallest tile, by number of vectors
+}
+
+// For returns the kernel of a level, the generic one where this build has none.
+func For(level cpu.Level) Kernel {
+	for _, k := range kernels {
+		if k.Level == level {
+			return k
+		}
+	}
+	return generic
+}
+
+// MaxRows is the number of rows of the tallest tile of v vectors.
+func (k Kernel) MaxRows(v int) int { return k.rows[v] }
+
+// Tile runs a.Tiles tiles of r rows by v vectors, 1 <= v <= MaxVectors, 1 <= r <= MaxRows(v).
+// It does not bound the time of the call: see Run.
+func (k Kernel) Tile(v, r int, a *Args) {
+	if k.Level == cpu.Generic {
+		reference(k.Lanes, v, r, a)
+		return
+	}
+	tile(k.Level, v, r, a)
+}

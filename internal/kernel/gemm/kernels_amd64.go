@@ -1,0 +1,20 @@
+//go:build !noasm
+
+package gemm
+
+import "coreml/internal/kernel/cpu"
+
+// kernels is the variant table.
+var kernels = []Kernel{
+	generic,
+	{Level: cpu.AVX2, Lanes: 8, rows: tapRows_avx2},
+	{Level: cpu.AVX512, Lanes: 16, rows: tapRows_avx512},
+}
+
+func tile(level cpu.Level, v, r int, a *Args) {
+	if level == cpu.AVX512 {
+		taps_avx512(v, r, a)
+		return
+	}
+	taps_avx2(v, r, a)
+}

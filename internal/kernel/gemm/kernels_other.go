@@ -1,0 +1,9 @@
+//go:build !amd64 || noasm
+
+package gemm
+
+import "coreml/internal/kernel/cpu"
+
+var kernels = []Kernel{generic}
+
+func tile(cpu.Level, int, int, *Args) { panic("BUG: gemm: no assembly in this build") }

@@ -1,0 +1,68 @@
+package gemm
+
+// Panels is the number of floats of an [n][k] weight in panel form: for each vector of
+// lanes columns, k rows of lanes floats; columns from n on are zero.
+func Panels(n, k, lanes int) int { return (n + lanes - 1) / lanes * k * lanes }
+
+// PackRows writes panels lo … hi of the panel form of a weight whose row(i) holds
+// the k values of column i (linear [out, in], convolution [out, in·kh·kw], matmul with a
+// transposed right side). order, where not nil, gives for each packed step the position in the row, -1 for
+// a zero: it has k entries. A row is used only until the next one is asked for.
+func PackRows(dst []float32, n, k, lanes int, row func(i int) []float32, order []int32, lo, hi int) {
+	for p := lo; p < hi; p++ {
+		panel := dst[p*k*lanes : (p+1)*k*lanes]
+		for l := range lanes {
+			i := p*lanes + l
+			switch {
+			case i >= n:
+				for at := l; at < len(panel); at += lanes {
+					panel[at] = 0
+				}
+			case order == nil:
+				at := l
+				for _, x := range row(i)[:k] {
+					panel[at] = x
+					at += lanes
+				}
+			default:
+				permute(panel[l:], row(i), order[:k], lanes)
+			}
+		}
+	}
+}
+
+func permute(dst, row []float32, order []int32, lanes int) {
+	for s, from := range order {
+		var x float32
+		if from >= 0 {
+			x = row[from]
+		}
+		dst[s*lanes] = x
+	}
+}
+
+// PackCols writes panels lo … hi of the panel form of a weight stored [k][n] with
+// stride floats between rows: the right side of a matmul.
+func PackCols(dst []float32, n, k, lanes int, src []float32, stride, lo, hi int) {
+	for p := lo; p < hi; p++ {
+		panel := dst[p*k*lanes : (p+1)*k*lanes]
+		width := min(lanes, n-p*lanes)
+		for s := range k {
+			from := s*stride + p*lanes
+			c := copy(panel[s*lanes:(s+1)*lanes], src[from:from+width])
+			clear(panel[s*lanes+c : (s+1)*lanes])
+		}
+	}
+}
+
+// DenseTaps are the taps of a row-major A with contiguous rows of k floats: vector taps, then
+// single taps for the rest.
+func DenseTaps(k, lanes int) (vector, single []Tap) {
+	for s := 0; s+lanes <= k; s += lanes {
+		vector = append(vector, Tap{A: int64(4 * s), W: int64(4 * s * lanes)})
+	}
+	for s := k - k%lanes; s < k; s++ {
+		single = append(single, Tap{A: int64(4 * s), W: int64(4 * s * lanes)})
+	}
+	return vector, single
+}
