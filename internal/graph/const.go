@@ -1,0 +1,256 @@
+package graph
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"coreml/tensor"
+)
+
+// Const is a value known when the model is loaded, in the form that the file
+// keeps it in: a view of the mapped weight file, or an immediate value.
+type Const struct {
+	Type    Type
+	Data    []byte   // row-major, little-endian, in the declared dtype (sub-byte dtypes bit-packed); nil for Strings and Code
+	Strings []string // for dtype string
+	// Held says that Data is in Plain form (float32, int32, one byte per bool), whatever the declared
+	// dtype: a value computed by us, not read from a file.
+	Held bool
+	// Code is the compressed form of a weight whose dense form is made only when and where it is needed.
+	Code Code
+}
+
+// Code is a weight in one of the compressed forms (constexpr_*).
+type Code interface {
+	// Form names the coding, for listings: "lut4", "int4 per block of 32".
+	Form() string
+	// Decode writes len(dst) elements of the dense weight, from element lo on, in row-major order.
+	Decode(dst []float32, lo int)
+	// Size is the number of bytes that the coded form occupies.
+	Size() int64
+}
+
+// dtype is the dtype that Data is really in.
+func (c *Const) dtype() tensor.DType {
+	if c.Held {
+		return StoreDType(c.Type.DType)
+	}
+	return c.Type.DType
+}
+
+// StoreDType is the dtype that the Plain form keeps d in.
+func StoreDType(d tensor.DType) tensor.DType {
+	switch {
+	case d.IsFloat():
+		return tensor.Float32
+	case d == tensor.Bool || d == tensor.String:
+		return d
+	}
+	return tensor.Int32
+}
+
+// Plain returns the value in Plain form: a view of Data where that is it already, else a new slice.
+func (c *Const) Plain() []byte {
+	have, want := c.dtype(), StoreDType(c.Type.DType)
+	if c.Code == nil && have == want {
+		return c.Data
+	}
+	n := c.Type.Elements()
+	if want == tensor.Int32 {
+		out := make([]byte, 4*n)
+		v, err := c.Ints()
+		if err != nil {
+			panic("BUG: integer constant: " + err.Error())
+		}
+		for i, x := range v {
+			binary.LittleEndian.PutUint32(out[4*i:], uint32(int32(x)))
+		}
+		return out
+	}
+	out := make([]float32, n)
+	c.Decode(out, 0)
+	return tensor.BytesOf(out)
+}
+
+// Ints returns the elements of a constant of integer or boolean type.
+func (c *Const) Ints() ([]int, error) {
+	f := make([]int, c.Type.Elements())
+	if c.Code != nil && !c.Type.DType.IsFloat() {
+		for i := range f {
+			c.subByte(f, i)
+		}
+		return f, nil
+	}
+	if c.Data == nil && len(f) > 0 {
+		return nil, fmt.Errorf("a constant %v, want integers", c.Type)
+	}
+	d := c.Data
+	for i := range f {
+		switch c.dtype() {
+		case tensor.Bool, tensor.UInt8:
+			f[i] = int(d[i])
+		case tensor.Int8:
+			f[i] = int(int8(d[i]))
+		case tensor.Int16:
+			f[i] = int(int16(binary.LittleEndian.Uint16(d[2*i:])))
+		case tensor.UInt16:
+			f[i] = int(binary.LittleEndian.Uint16(d[2*i:]))
+		case tensor.Int32:
+			f[i] = int(int32(binary.LittleEndian.Uint32(d[4*i:])))
+		case tensor.UInt32:
+			f[i] = int(binary.LittleEndian.Uint32(d[4*i:]))
+		case tensor.Int64, tensor.UInt64:
+			f[i] = int(binary.LittleEndian.Uint64(d[8*i:]))
+		default:
+			if err := c.subByte(f, i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return f, nil
+}
+
+func (c *Const) subByte(f []int, i int) error {
+	if !c.Type.DType.IsSubByte() {
+		return fmt.Errorf("a constant of type %v, want integers", c.Type)
+	}
+	var one [1]float32
+	c.Decode(one[:], i)
+	f[i] = int(one[0])
+	return nil
+}
+
+// Decode writes the elements lo … lo+len(dst) as float32. Any numeric dtype and any Code.
+func (c *Const) Decode(dst []float32, lo int) {
+	if c.Code != nil {
+		c.Code.Decode(dst, lo)
+		return
+	}
+	d := c.Data
+	switch c.dtype() {
+	case tensor.Float32:
+		copy(dst, tensor.View[float32](d)[lo:])
+	case tensor.Float16:
+		tensor.F32Slice(dst, tensor.View[uint16](d)[lo:lo+len(dst)])
+	case tensor.BFloat16:
+		for i, h := range tensor.View[uint16](d)[lo : lo+len(dst)] {
+			dst[i] = tensor.BF32(h)
+		}
+	case tensor.Float64:
+		for i := range dst {
+			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(d[8*(lo+i):])))
+		}
+	case tensor.Float8E4M3FN:
+		for i := range dst {
+			dst[i] = tensor.F8E4M3ToF32(d[lo+i])
+		}
+	case tensor.Float8E5M2:
+		for i := range dst {
+			dst[i] = tensor.F8E5M2ToF32(d[lo+i])
+		}
+	default:
+		c.decodeInts(dst, lo)
+	}
+}
+
+func (c *Const) decodeInts(dst []float32, lo int) {
+	d := c.Data
+	switch dt := c.dtype(); dt {
+	case tensor.Bool, tensor.UInt8:
+		for i, v := range d[lo : lo+len(dst)] {
+			dst[i] = float32(v)
+		}
+	case tensor.Int8:
+		for i, v := range d[lo : lo+len(dst)] {
+			dst[i] = float32(int8(v))
+		}
+	case tensor.Int16:
+		for i, v := range tensor.View[int16](d)[lo : lo+len(dst)] {
+			dst[i] = float32(v)
+		}
+	case tensor.UInt16:
+		for i, v := range tensor.View[uint16](d)[lo : lo+len(dst)] {
+			dst[i] = float32(v)
+		}
+	case tensor.Int32:
+		for i, v := range tensor.View[int32](d)[lo : lo+len(dst)] {
+			dst[i] = float32(v)
+		}
+	case tensor.UInt32:
+		for i, v := range tensor.View[uint32](d)[lo : lo+len(dst)] {
+			dst[i] = float32(v)
+		}
+	case tensor.Int64:
+		for i := range dst {
+			dst[i] = float32(int64(binary.LittleEndian.Uint64(d[8*(lo+i):])))
+		}
+	default:
+		decodeBits(dst, d, lo, dt)
+	}
+}
+
+// decodeBits reads little-endian bit-packed integers of 1 to 6 bits.
+func decodeBits(dst []float32, d []byte, lo int, dt tensor.DType) {
+	bits := dt.Bits()
+	mask := uint32(1)<<bits - 1
+	for i := range dst {
+		at := (lo + i) * bits
+		w := uint32(d[at/8])
+		if at/8+1 < len(d) {
+			w |= uint32(d[at/8+1]) << 8
+		}
+		v := int(w >> (at % 8) & mask)
+		if dt == tensor.Int4 && v >= 8 {
+			v -= 16
+		}
+		dst[i] = float32(v)
+	}
+}
+
+// Floats returns all elements as float32.
+func (c *Const) Floats() []float32 {
+	f := make([]float32, c.Type.Elements())
+	c.Decode(f, 0)
+	return f
+}
+
+// IntsConst makes a rank-1 int32 constant.
+func IntsConst(v ...int) *Const {
+	c := &Const{Type: TensorOf(tensor.Int32, len(v)), Data: make([]byte, 4*len(v))}
+	for i, x := range v {
+		binary.LittleEndian.PutUint32(c.Data[4*i:], uint32(int32(x)))
+	}
+	return c
+}
+
+// scalar makes a rank-0 constant of a Go value: the defaults of operator inputs.
+func scalar(v any) *Const {
+	switch v := v.(type) {
+	case int:
+		c := IntsConst(v)
+		c.Type.Shape = nil
+		return c
+	case []int:
+		return IntsConst(v...)
+	case float64:
+		return &Const{Type: TensorOf(tensor.Float32), Data: binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(v)))}
+	case bool:
+		b := byte(0)
+		if v {
+			b = 1
+		}
+		return &Const{Type: TensorOf(tensor.Bool), Data: []byte{b}}
+	case []bool:
+		c := &Const{Type: TensorOf(tensor.Bool, len(v)), Data: make([]byte, len(v))}
+		for i, x := range v {
+			if x {
+				c.Data[i] = 1
+			}
+		}
+		return c
+	case string:
+		return &Const{Type: TensorOf(tensor.String), Strings: []string{v}}
+	}
+	panic(fmt.Sprintf("BUG: default of type %T", v))
+}

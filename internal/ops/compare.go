@@ -1,0 +1,5 @@
+package ops
+
+import "coreml/internal/graph"
+
+var compareOps = []*graph.Op{}
