@@ -10,6 +10,9 @@ import "math"
 const (
 	f32Inf   = 0x7f800000 // exponent bits of float32
 	f32Quiet = 0x00400000 // leading fraction bit of float32: a quiet NaN
+
+	f16Normal = 0x38800000 // float32 2^-14: below it binary16 is subnormal
+	f16Over   = 0x47800000 // float32 2^16: too large, or no number
 )
 
 // F16 returns the IEEE binary16 nearest to f; from 65520 on, infinity.
@@ -19,15 +22,20 @@ func F16(f float32) uint16 {
 	switch {
 	case a > f32Inf:
 		return sign | 0x7e00 | uint16(a>>13&0x3ff)
-	case a >= 0x47800000: // 2^16
+	case a >= f16Over:
 		return sign | 0x7c00
-	case a < 0x38800000: // 2^-14: subnormal
+	case a < f16Normal:
 		// 0.5 has its last fraction bit at 2^-24, the subnormals' unit:
 		// the addition does the rounding.
 		return sign | uint16(math.Float32bits(math.Float32frombits(a)+0.5)-0x3f000000)
 	}
-	a += 0xfff + a>>13&1 - 112<<23
-	return sign | uint16(a>>13)
+	return sign | roundNormal(a)
+}
+
+// roundNormal returns the binary16 nearest to the float32 with bits a, which is
+// in [2^-14, 2^16).
+func roundNormal(a uint32) uint16 {
+	return uint16((a + 0xfff + a>>13&1 - 112<<23) >> 13)
 }
 
 // F32 returns the value of an IEEE binary16.
@@ -76,7 +84,12 @@ func F8E5M2ToF32(b byte) float32 { return F32(uint16(b) << 8) }
 func F16Slice(dst []uint16, src []float32) {
 	dst = dst[:len(src)]
 	for i, f := range src {
-		dst[i] = F16(f)
+		b := math.Float32bits(f)
+		if a := b & 0x7fffffff; a-f16Normal < f16Over-f16Normal {
+			dst[i] = uint16(b>>16&0x8000) | roundNormal(a)
+		} else {
+			dst[i] = F16(f)
+		}
 	}
 }
 
