@@ -1,0 +1,135 @@
+package vec
+
+// The generic kernels apply the scalar functions one by one.
+
+func mapped(f func(float32) float32) Unary {
+	return func(dst, src []float32) {
+		for i, x := range src[:len(dst)] {
+			dst[i] = f(x)
+		}
+	}
+}
+
+func mapped1(f func(x, a float32) float32) UnaryScalar {
+	return func(dst, src []float32, a float32) {
+		for i, x := range src[:len(dst)] {
+			dst[i] = f(x, a)
+		}
+	}
+}
+
+func mapped2(f func(x, a, b float32) float32) UnaryScalar2 {
+	return func(dst, src []float32, a, b float32) {
+		for i, x := range src[:len(dst)] {
+			dst[i] = f(x, a, b)
+		}
+	}
+}
+
+func zipped(f func(a, b float32) float32) Binary {
+	return func(dst, a, b []float32) {
+		b = b[:len(dst)]
+		for i, x := range a[:len(dst)] {
+			dst[i] = f(x, b[i])
+		}
+	}
+}
+
+// swapped is the operation with the scalar on the left.
+func swapped(f func(a, b float32) float32) BinaryScalar {
+	return func(dst, a []float32, s float32) {
+		for i, x := range a[:len(dst)] {
+			dst[i] = f(s, x)
+		}
+	}
+}
+
+func mulAddChunk(dst, a, b, c []float32) {
+	b, c = b[:len(dst)], c[:len(dst)]
+	for i, x := range a[:len(dst)] {
+		dst[i] = mulAdd(x, b[i], c[i])
+	}
+}
+
+func axpy(dst, a []float32, s float32) {
+	for i, x := range a[:len(dst)] {
+		dst[i] += float32(x * s)
+	}
+}
+
+// perLane applies f with a channel vector that repeats.
+func perLane(f func(x, c float32) float32) func(dst, src, channel []float32) {
+	return func(dst, src, channel []float32) {
+		scaleShiftLanes(dst, src, channel, channel, func(x, c, _ float32) float32 { return f(x, c) })
+	}
+}
+
+func scaleShiftLanes(dst, src, scale, shift []float32, f func(x, scale, shift float32) float32) {
+	n := len(scale)
+	shift = shift[:n]
+	for lo := 0; lo < len(dst); lo += n {
+		s := src[lo:][:n]
+		d := dst[lo:][:n]
+		for i := range d {
+			d[i] = f(s[i], scale[i], shift[i])
+		}
+	}
+}
+
+// powS takes the exponents that networks use without logarithms, with the same results up to 1 ULP.
+func (f *Funcs) powS(dst, a []float32, s float32) {
+	switch s {
+	case 1:
+		copy(dst, a)
+	case 2:
+		f.Square(dst, a)
+	case -1:
+		f.SDiv(dst, a, 1)
+	default:
+		for i, x := range a[:len(dst)] {
+			dst[i] = pow(x, s)
+		}
+	}
+}
+
+func newGeneric() *Funcs {
+	f := &Funcs{
+		Abs: mapped(abs), Neg: mapped(neg), Square: mapped(square), Sqrt: mapped(sqrt),
+		Ceil: mapped(ceil), Floor: mapped(floor), Round: mapped(round), Sign: mapped(sign), Relu: mapped(relu),
+
+		Exp: mapped(exp), Exp2: mapped(exp2), Log: mapped(log), Erf: mapped(erf),
+		Sin: mapped(sin), Cos: mapped(cos), Tan: mapped(tan), Asin: mapped(asin), Acos: mapped(acos), Atan: mapped(atan),
+		Sinh: mapped(sinh), Cosh: mapped(cosh), Tanh: mapped(tanh), Atanh: mapped(atanh),
+		Sigmoid: mapped(sigmoid), Silu: mapped(silu), Softplus: mapped(softplus), Softsign: mapped(softsign),
+		GeluExact: mapped(geluExact), GeluTanh: mapped(geluTanh), GeluSigmoid: mapped(geluSigmoid),
+		HardSwish: mapped(hardSwish),
+
+		Rsqrt: mapped1(rsqrt), Inverse: mapped1(inverse), Elu: mapped1(elu), LeakyRelu: mapped1(leakyRelu),
+		ThresholdedRelu: mapped1(thresholdedRelu),
+		Clip:            mapped2(clip), ClampedRelu: mapped2(clampedRelu), SigmoidHard: mapped2(sigmoidHard),
+		ScaledTanh: mapped2(scaledTanh), ScaleShift: mapped2(scaleShift),
+
+		Add: zipped(add), Sub: zipped(sub), Mul: zipped(mul), Div: zipped(div), Max: zipped(maximum), Min: zipped(minimum),
+		Pow: zipped(pow), FloorDiv: zipped(floorDiv), Mod: zipped(mod),
+		AddS: mapped1(add), SubS: mapped1(sub), MulS: mapped1(mul), DivS: mapped1(div), MaxS: mapped1(maximum), MinS: mapped1(minimum),
+		FloorDivS: mapped1(floorDiv), ModS: mapped1(mod),
+		SSub: swapped(sub), SDiv: swapped(div), SPow: swapped(pow), SFloorDiv: swapped(floorDiv), SMod: swapped(mod),
+
+		Axpy: axpy, MulAdd: mulAddChunk, ScaleShiftV: mulAddChunk,
+		AddChan: perLane(add), MulChan: perLane(mul),
+		ScaleShiftChan: func(dst, src, scale, shift []float32) { scaleShiftLanes(dst, src, scale, shift, scaleShift) },
+
+		FromF16: fromF16, FromBF16: fromBF16, ToF16: toF16, ToBF16: toBF16, RoundF16: mapped(roundF16),
+		FromInt8: dequantize[int8], FromUint8: dequantize[uint8], ToInt8: toInt8, ToUint8: toUint8,
+		Transpose: transpose,
+	}
+	f.derive(genericReducers)
+	return f
+}
+
+// derive fills in the kernels that are made of others.
+func (f *Funcs) derive(r reducers) {
+	f.PowS = f.powS
+	f.reductions(r)
+	f.blocked()
+}
