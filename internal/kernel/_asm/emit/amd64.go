@@ -96,9 +96,20 @@ func (f *Func) operand(o any) string {
 // Param loads parameter i of the function into a new register.
 func (f *Func) Param(i int) Reg {
 	r := f.Reg()
-	f.Raw("MOVQ", fmt.Sprintf("%s+%d(FP)", f.params[i].name, 8*i), r)
+	f.Raw("MOVQ", f.arg(i), r)
 	return r
 }
+
+func (f *Func) arg(i int) string { return fmt.Sprintf("%s+%d(FP)", f.params[i].name, f.offset(i)) }
+
+// SplatParam fills d with parameter i, a float32.
+func (f *Func) SplatParam(d Vec, i int) { f.Raw("VBROADCASTSS", f.arg(i), d) }
+
+// ReturnFloat stores lane 0 of a as the result, ReturnWord a register.
+func (f *Func) ReturnFloat(a Vec) { f.Raw("VMOVSS", Xmm(a), f.ret()) }
+func (f *Func) ReturnWord(r Reg)  { f.Raw("MOVQ", r, f.ret()) }
+
+func (f *Func) ret() string { return fmt.Sprintf("ret+%d(FP)", f.offset(len(f.params))) }
 
 // Ret ends the function; the upper halves of the vector registers are cleared.
 func (f *Func) Ret() {

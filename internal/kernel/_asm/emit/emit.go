@@ -75,6 +75,7 @@ type Func struct {
 	file   *File
 	name   string
 	params []param
+	result string // type, or empty
 	doc    string
 	code   strings.Builder
 	vecs   []bool // in use
@@ -89,7 +90,8 @@ type param struct {
 }
 
 // Func starts the function name, with doc as the contract printed above its Go declaration.
-// params are pairs "name type" as in Go: every type is one machine word (pointer, int, uintptr).
+// params are pairs "name type" as in Go: every type is one machine word (pointer, int, uintptr)
+// or a float32.
 func (f *File) Func(name, doc string, params ...string) *Func {
 	fn := &Func{T: f.target, file: f, name: name, doc: doc}
 	for _, p := range params {
@@ -104,6 +106,43 @@ func (f *File) Func(name, doc string, params ...string) *Func {
 	fn.regs = make([]bool, len(amd64Regs))
 	f.funcs = append(f.funcs, fn)
 	return fn
+}
+
+// Returns gives the function a result of the type: a machine word or a float32.
+func (f *Func) Returns(typ string) { f.result = typ }
+
+// size is that of a parameter or result on the stack, and its alignment.
+func size(typ string) int {
+	if typ == "float32" {
+		return 4
+	}
+	return 8
+}
+
+// offset is that of parameter i from the first one; that of the result for i = len(params).
+func (f *Func) offset(i int) int {
+	n := 0
+	for _, p := range f.params[:i] {
+		n = align(n, size(p.typ)) + size(p.typ)
+	}
+	if i == len(f.params) {
+		return align(n, 8)
+	}
+	return align(n, size(f.params[i].typ))
+}
+
+func align(n, to int) int { return (n + to - 1) / to * to }
+
+// argSize is what parameters and result take on the stack.
+func (f *Func) argSize() int {
+	n := f.offset(len(f.params))
+	if f.result == "" {
+		if i := len(f.params) - 1; i >= 0 {
+			return f.offset(i) + size(f.params[i].typ)
+		}
+		return 0
+	}
+	return n + size(f.result)
 }
 
 // Vec allocates a vector register. Its content is undefined.
@@ -248,7 +287,7 @@ func (f *File) Asm() string {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "// %s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n%s", fn.signature(), fn.name, 8*len(fn.params), fn.code.String())
+		fmt.Fprintf(&b, "// %s\nTEXT ·%s(SB), NOSPLIT, $0-%d\n%s", fn.signature(), fn.name, fn.argSize(), fn.code.String())
 	}
 	return b.String()
 }
@@ -287,5 +326,5 @@ func (f *Func) signature() string {
 	for i, p := range f.params {
 		ps[i] = p.name + " " + p.typ
 	}
-	return fmt.Sprintf("func %s(%s)", f.name, strings.Join(ps, ", "))
+	return strings.TrimSpace(fmt.Sprintf("func %s(%s) %s", f.name, strings.Join(ps, ", "), f.result))
 }
