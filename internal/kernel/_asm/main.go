@@ -27,6 +27,7 @@ var amd64 = []emit.Target{emit.AVX2, emit.AVX512}
 var generators = []generator{
 	{"cpu", "peak", "Loops that measure what the machine can do.", amd64, peak, nil},
 	{"gemm", "taps", "Tiles of a sum of products over taps.", amd64, taps, tapsDispatch},
+	{"dw", "window", "Tiles of a sliding window, every channel by itself.", amd64, windowTiles, windowDispatch},
 }
 
 func main() {

@@ -54,7 +54,7 @@ func benchRun(b *testing.B, k Kernel, peak float64, m, n, steps, v int) {
 		Taps1: unsafe.Pointer(unsafe.SliceData(t1)), N1: len(t1), NMask: k.Lanes}
 	for b.Loop() {
 		if v > 0 {
-			k.rowsOf(m, v, &a)
+			k.parts(1, m, v, &a)
 		} else {
 			k.Run(m, n, &a)
 		}

@@ -15,20 +15,19 @@ import (
 	"coreml/internal/kernel/cpu"
 )
 
-// Tap is one place of the input that every row of a tile reads: offsets in bytes.
-type Tap struct {
-	A int64 // from Args.A
-	W int64 // from Args.W: k·Lanes·4 for the step k of the first lane
-}
+// Tap is one place of the input that every row of a tile reads: offsets in bytes, A from
+// Args.A, and W from Args.W: k·Lanes·4 for the step k of the first lane.
+type Tap = struct{ A, W int64 }
 
 // Flags of Args.
 const (
 	Accumulate = 1 << iota // start from C instead of Bias: a later part of K
-	Clamp                  // limit to Lo … Hi; NaN stays NaN
+	AtLeast                // raise to Lo; NaN stays NaN
+	AtMost                 // lower to Hi
 )
 
-// Args are the arguments of a tile. Strides are in bytes. Offsets are advanced by the
-// kernel from tile to tile; everything else is only read.
+// Args are the arguments of a tile. Strides and steps are in bytes. A kernel only changes
+// Tiles, AOff and COff.
 type Args struct {
 	A            unsafe.Pointer // row 0
 	TapsV, Taps1 unsafe.Pointer // []Tap of Lanes floats each, then []Tap of one float each
@@ -39,10 +38,11 @@ type Args struct {
 	C            unsafe.Pointer // row 0, vector 0
 	CRow         int            // between rows of C
 	CVec         int            // between vectors of C: Lanes·4 in row-major, the block stride in blocked layout
-	Bias         unsafe.Pointer // one float per column from vector 0 on; nil: none. Pad columns are read when stored
+	Bias         unsafe.Pointer // one float per stored column from vector 0 on; nil: none
 	Add          unsafe.Pointer // residual with the strides of C, added after the sum; nil: none
-	NMask        int            // columns of the last vector that exist in C, 1 … Lanes; blocked layout stores all
-	Tiles        int            // tiles of r rows to run, one below the other; 0 after the call
+	NMask        int            // columns of the last vector to store, 1 … Lanes; blocked layout stores all
+	Tiles        int            // tiles of r rows to run; 0 after the call
+	AStep, CStep int            // from one tile to the next, in A, and in C and Add
 	AOff, COff   int            // of the current tile's row 0 from A, and from C and Add
 	Lo, Hi       float32
 	Flags        int

@@ -21,12 +21,13 @@ type problem struct {
 	taps          []Tap
 	a, w, bias    []float32
 	add, c, start []float32
-	crow, cvec    int // in floats
+	astep, cstep  int // in floats
+	crow, cvec    int
 }
 
 func pointer(x []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(x)) }
 
-func fill(rng *rand.Rand, x []float32) []float32 {
+func random(rng *rand.Rand, x []float32) []float32 {
 	for i := range x {
 		x[i] = float32(rng.NormFloat64())
 	}
@@ -55,24 +56,25 @@ func newProblem(t testing.TB, rng *rand.Rand, k Kernel, v, r int, side guard.Whe
 		p.taps[i].W = int64(step)
 	}
 	p.placeW(nv)
-	rows := p.tiles * r
-	p.a = guard.Copy(fill(rng, make([]float32, (rows-1)*rowStride+reach)), side, t)
-	p.w = guard.Copy(fill(rng, make([]float32, v*p.steps*k.Lanes)), side, t)
+	p.astep = rng.IntN(200)
+	p.a = guard.Copy(random(rng, make([]float32, (p.tiles-1)*p.astep+(r-1)*rowStride+reach)), side, t)
+	p.w = guard.Copy(random(rng, make([]float32, v*p.steps*k.Lanes)), side, t)
 	p.cvec = k.Lanes * (1 + rng.IntN(2))
 	p.crow = (v-1)*p.cvec + k.Lanes + rng.IntN(9)
-	size := (rows-1)*p.crow + (v-1)*p.cvec + p.nmask
-	p.start = fill(rng, make([]float32, size))
+	p.cstep = r*p.crow + rng.IntN(5)
+	size := (p.tiles-1)*p.cstep + (r-1)*p.crow + (v-1)*p.cvec + p.nmask
+	p.start = random(rng, make([]float32, size))
 	p.c = guard.Copy(p.start, side, t)
 	p.args = Args{A: pointer(p.a), TapsV: unsafe.Pointer(unsafe.SliceData(p.taps)), NV: nv, N1: n1,
 		Taps1: unsafe.Pointer(unsafe.SliceData(p.taps[nv:])), RowStride: 4 * rowStride, W: pointer(p.w),
 		WStride: 4 * p.steps * k.Lanes, C: pointer(p.c), CRow: 4 * p.crow, CVec: 4 * p.cvec,
-		NMask: p.nmask, Tiles: p.tiles, Lo: -0.5, Hi: 0.75, Flags: rng.IntN(4)}
+		NMask: p.nmask, Tiles: p.tiles, AStep: 4 * p.astep, CStep: 4 * p.cstep, Lo: -0.5, Hi: 0.75, Flags: rng.IntN(8)}
 	if rng.IntN(2) == 0 {
-		p.bias = guard.Copy(fill(rng, make([]float32, (v-1)*k.Lanes+p.nmask)), side, t)
+		p.bias = guard.Copy(random(rng, make([]float32, (v-1)*k.Lanes+p.nmask)), side, t)
 		p.args.Bias = pointer(p.bias)
 	}
 	if rng.IntN(2) == 0 {
-		p.add = guard.Copy(fill(rng, make([]float32, size)), side, t)
+		p.add = guard.Copy(random(rng, make([]float32, size)), side, t)
 		p.args.Add = pointer(p.add)
 	}
 	return p
@@ -153,8 +155,8 @@ type dense struct {
 }
 
 func newDense(rng *rand.Rand, m, n, k, lanes int) *dense {
-	d := &dense{m: m, n: n, k: k, x: fill(rng, make([]float32, m*k)), c: make([]float32, m*n), bias: fill(rng, make([]float32, n))}
-	b := fill(rng, make([]float32, n*k))
+	d := &dense{m: m, n: n, k: k, x: random(rng, make([]float32, m*k)), c: make([]float32, m*n), bias: random(rng, make([]float32, n))}
+	b := random(rng, make([]float32, n*k))
 	d.w = make([]float32, Panels(n, k, lanes))
 	PackRows(d.w, n, k, lanes, func(i int) []float32 { return b[i*k : (i+1)*k] }, nil, 0, (n+lanes-1)/lanes)
 	d.tv, d.t1 = DenseTaps(k, lanes)
@@ -166,7 +168,7 @@ func (d *dense) run(k Kernel, lo, hi int, c []float32) {
 	a := Args{A: pointer(d.x[lo*d.k:]), TapsV: unsafe.Pointer(unsafe.SliceData(d.tv)), NV: len(d.tv),
 		Taps1: unsafe.Pointer(unsafe.SliceData(d.t1)), N1: len(d.t1), RowStride: 4 * d.k, W: pointer(d.w),
 		WStride: 4 * d.k * k.Lanes, C: pointer(c[lo*d.n:]), CRow: 4 * d.n, CVec: 4 * k.Lanes, Bias: pointer(d.bias),
-		Add: pointer(d.x[lo*d.k:]), Lo: -3, Hi: 3, Flags: Clamp}
+		Add: pointer(d.x[lo*d.k:]), Lo: -3, Hi: 3, Flags: AtLeast | AtMost}
 	if d.k != d.n {
 		a.Add = nil
 	}
@@ -198,7 +200,7 @@ func TestRunMatchesReference(t *testing.T) {
 func TestReferenceIsAProduct(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	const m, n, k = 5, 19, 21
-	b := fill(rng, make([]float32, n*k))
+	b := random(rng, make([]float32, n*k))
 	d := newDense(rng, m, n, k, 8)
 	d.w = make([]float32, Panels(n, k, 8))
 	PackRows(d.w, n, k, 8, func(i int) []float32 { return b[i*k : (i+1)*k] }, nil, 0, 3)
@@ -221,7 +223,7 @@ func TestReferenceIsAProduct(t *testing.T) {
 func TestSplitsChangeNoBit(t *testing.T) {
 	eachKernel(t, func(t *testing.T, k Kernel) {
 		rng := rand.New(rand.NewPCG(4, uint64(k.Level)))
-		shapes := [][3]int{{61, 77, 53}, {7, 40, 3 * maxPanels / 2}, {2, 17, maxPanels + 5}}
+		shapes := [][3]int{{61, 77, 53}, {7, 40, 3 * maxVectorsW / 2}, {2, 17, maxVectorsW + 5}}
 		if k.Level == cpu.Generic {
 			shapes = shapes[:1]
 		}
@@ -240,7 +242,7 @@ func TestSplitsChangeNoBit(t *testing.T) {
 			}
 			one := Args{A: pointer(d.x), TapsV: unsafe.Pointer(unsafe.SliceData(d.tv)), NV: len(d.tv), Taps1: unsafe.Pointer(unsafe.SliceData(d.t1)),
 				N1: len(d.t1), RowStride: 4 * d.k, W: pointer(d.w), C: pointer(make([]float32, k.Lanes)), Bias: pointer(d.bias),
-				NMask: k.Lanes, Tiles: 1, Lo: -3, Hi: 3, Flags: Clamp}
+				NMask: k.Lanes, Tiles: 1, Lo: -3, Hi: 3, Flags: AtLeast | AtMost}
 			k.Tile(1, 1, &one)
 			for i, x := range floats(one.C, 0, k.Lanes) {
 				if x != d.c[i] {
@@ -257,7 +259,7 @@ func TestClampKeepsNaN(t *testing.T) {
 		bias := make([]float32, k.Lanes)
 		bias[0], bias[1], bias[2] = nan, -9, 9
 		c := make([]float32, k.Lanes)
-		a := Args{A: pointer(c), W: pointer(c), C: pointer(c), Bias: pointer(bias), NMask: k.Lanes, Tiles: 1, Lo: 0, Hi: 6, Flags: Clamp}
+		a := Args{A: pointer(c), W: pointer(c), C: pointer(c), Bias: pointer(bias), NMask: k.Lanes, Tiles: 1, Lo: 0, Hi: 6, Flags: AtLeast | AtMost}
 		k.Tile(1, 1, &a)
 		if c[0] == c[0] || c[1] != 0 || c[2] != 6 {
 			t.Errorf("clamp(NaN, -9, 9) = %v, want NaN, 0, 6", c[:3])

@@ -10,9 +10,9 @@ func TestPackRowsAndColsAgree(t *testing.T) {
 	for range 50 {
 		n, k, lanes := 1+rng.IntN(40), rng.IntN(20), []int{4, 8, 16}[rng.IntN(3)]
 		stride := n + rng.IntN(3)
-		cols := fill(rng, make([]float32, k*stride))
+		cols := random(rng, make([]float32, k*stride))
 		panels := (n + lanes - 1) / lanes
-		byCols, byRows := fill(rng, make([]float32, Panels(n, k, lanes))), fill(rng, make([]float32, Panels(n, k, lanes)))
+		byCols, byRows := random(rng, make([]float32, Panels(n, k, lanes))), random(rng, make([]float32, Panels(n, k, lanes)))
 		PackCols(byCols, n, k, lanes, cols, stride, 0, panels)
 		row := make([]float32, k)
 		PackRows(byRows, n, k, lanes, func(i int) []float32 {

@@ -35,8 +35,8 @@ func reference(lanes, v, r int, a *Args) {
 				a.finish(acc[:n], c)
 			}
 		}
-		a.AOff += r * a.RowStride
-		a.COff += r * a.CRow
+		a.AOff += a.AStep
+		a.COff += a.CStep
 	}
 }
 
@@ -81,13 +81,11 @@ func (a *Args) finish(acc []float32, c int) {
 		if a.Add != nil {
 			x += floats(a.Add, c, len(acc))[i]
 		}
-		if a.Flags&Clamp != 0 {
-			if a.Lo > x {
-				x = a.Lo
-			}
-			if a.Hi < x {
-				x = a.Hi
-			}
+		if a.Flags&AtLeast != 0 && a.Lo > x {
+			x = a.Lo
+		}
+		if a.Flags&AtMost != 0 && a.Hi < x {
+			x = a.Hi
 		}
 		out[i] = x
 	}

@@ -6,18 +6,25 @@ import "unsafe"
 // cannot stop it. Both bounds are about 20 to 50 µs on a slow machine.
 const (
 	maxProducts = 1 << 15 // vector products when compute binds
-	maxPanels   = 1 << 13 // vectors of W when memory binds: 512 KiB at 16 lanes
+	maxVectorsW = 1 << 13 // vectors of W when memory binds: 512 KiB at 16 lanes
 )
 
-// Run computes m rows by n columns from what a describes: taps, strides, bias, residual and
-// limits. a.NMask, Tiles, AOff and COff are set here. In blocked layout n is a multiple of
-// Lanes. a is left as it was but for those fields. The result does not depend on how m and n
-// are split over calls.
-func (k Kernel) Run(m, n int, a *Args) {
+// Run computes m rows by n columns: Grid with a single line.
+func (k Kernel) Run(m, n int, a *Args) { k.Grid(1, m, n, a) }
+
+// Grid computes lines × m rows by n columns from what a describes. Row i of line j is at
+// j·AStep + i·RowStride of A and at j·CStep + i·CRow of C, so that a rectangle of an image is
+// one call. a.NMask, Tiles, AOff and COff are set here; a is not changed. In blocked layout n is a
+// multiple of Lanes. How an output is computed does not depend on lines, m and n, so
+// splitting work over calls changes no bit.
+func (k Kernel) Grid(lines, m, n int, a *Args) {
+	if lines <= 0 || m <= 0 {
+		return
+	}
 	b := *a
 	panels := (n + k.Lanes - 1) / k.Lanes
 	for p := 0; p < panels; {
-		v := k.group(panels-p, m)
+		v := k.group(panels-p, lines*m)
 		b.NMask = min(k.Lanes, n-(p+v-1)*k.Lanes)
 		b.W = unsafe.Add(a.W, p*a.WStride)
 		b.C = unsafe.Add(a.C, p*a.CVec)
@@ -27,7 +34,7 @@ func (k Kernel) Run(m, n int, a *Args) {
 		if a.Add != nil {
 			b.Add = unsafe.Add(a.Add, p*a.CVec)
 		}
-		k.rowsOf(m, v, &b)
+		k.parts(lines, m, v, &b)
 		p += v
 	}
 }
@@ -43,53 +50,80 @@ func (k Kernel) group(panels, m int) int {
 	return 2
 }
 
-// rowsOf runs m rows of v vectors. K is split where a single tile would take too long; since sums are
-// float32 in registers and in memory, this changes no bit.
-func (k Kernel) rowsOf(m, v int, a *Args) {
-	steps := a.NV*k.Lanes + a.N1
-	if steps*v <= maxPanels {
-		a.AOff, a.COff = 0, 0
-		k.tiles(m, v, steps, a)
+// parts computes v vectors of every row. K is split where a single tile would take too long; since
+// sums are float32 in registers and in memory, this changes no bit.
+func (k Kernel) parts(lines, m, v int, a *Args) {
+	limit := maxVectorsW / v
+	if a.NV*k.Lanes+a.N1 <= limit {
+		k.grid(lines, m, v, a)
 		return
 	}
-	limit := maxPanels / v
-	whole := *a
-	for v0, s0 := 0, 0; v0 < whole.NV || s0 < whole.N1; {
-		a.NV = min(whole.NV-v0, limit/k.Lanes)
-		a.N1 = 0
-		if v0+a.NV == whole.NV {
-			a.N1 = min(whole.N1-s0, limit-a.NV*k.Lanes)
+	part := *a
+	for doneV, done1 := 0, 0; doneV < a.NV || done1 < a.N1; {
+		part.NV = min(a.NV-doneV, limit/k.Lanes)
+		part.N1 = 0
+		if doneV+part.NV == a.NV {
+			part.N1 = min(a.N1-done1, limit-part.NV*k.Lanes)
 		}
-		a.TapsV = unsafe.Add(whole.TapsV, v0*int(unsafe.Sizeof(Tap{})))
-		a.Taps1 = unsafe.Add(whole.Taps1, s0*int(unsafe.Sizeof(Tap{})))
-		a.Flags, a.Add = whole.Flags&^Clamp, nil
-		if v0+s0 > 0 {
-			a.Flags |= Accumulate
+		part.Flags, part.Add = a.Flags&^(AtLeast|AtMost), nil
+		if doneV+done1 > 0 {
+			part.Flags |= Accumulate
 		}
-		v0, s0 = v0+a.NV, s0+a.N1
-		if v0 == whole.NV && s0 == whole.N1 {
-			a.Flags, a.Add = a.Flags|whole.Flags&Clamp, whole.Add
+		part.TapsV, part.Taps1 = tapAt(a.TapsV, doneV, a.NV), tapAt(a.Taps1, done1, a.N1)
+		doneV, done1 = doneV+part.NV, done1+part.N1
+		if doneV == a.NV && done1 == a.N1 {
+			part.Flags, part.Add = part.Flags|a.Flags, a.Add
 		}
-		a.AOff, a.COff = 0, 0
-		k.tiles(m, v, a.NV*k.Lanes+a.N1, a)
+		k.grid(lines, m, v, &part)
 	}
-	*a = whole
 }
 
-// tiles splits m rows evenly over the fewest tiles, so that no tile is short.
-func (k Kernel) tiles(m, v, steps int, a *Args) {
-	n := (m + k.rows[v] - 1) / k.rows[v]
-	if n == 0 {
-		return
+// tapAt is the address of tap i of n; none beyond the end, where another object may begin.
+func tapAt(taps unsafe.Pointer, i, n int) unsafe.Pointer {
+	if i >= n {
+		return nil
 	}
+	return unsafe.Add(taps, i*int(unsafe.Sizeof(Tap{})))
+}
+
+// grid cuts the lines, or the columns of a grid that is narrower than high, evenly into the
+// fewest tiles, so that no tile is short.
+func (k Kernel) grid(lines, m, v int, a *Args) {
+	b := *a
+	tall := k.rows[v]
+	if lines > m && fill(lines, tall) > fill(m, tall) {
+		lines, m = m, lines
+		b.RowStride, b.AStep = a.AStep, a.RowStride
+		b.CRow, b.CStep = a.CStep, a.CRow
+	}
+	n := (m + tall - 1) / tall
 	r := (m + n - 1) / n
-	tall := m - n*(r-1) // tiles of r rows, the others have r-1
-	k.batch(tall, v, r, steps, a)
-	k.batch(n-tall, v, r-1, steps, a)
+	full := m - n*(r-1) // tiles of r rows, the others have r-1
+	if lines == 1 {
+		b.AOff, b.COff = 0, 0
+		b.AStep, b.CStep = r*b.RowStride, r*b.CRow
+		k.batch(full, v, r, &b)
+		b.AStep, b.CStep = (r-1)*b.RowStride, (r-1)*b.CRow
+		k.batch(n-full, v, r-1, &b)
+		return
+	}
+	for i, at := 0, 0; i < n; i++ {
+		if i == full {
+			r--
+		}
+		b.AOff, b.COff = at*b.RowStride, at*b.CRow
+		k.batch(lines, v, r, &b)
+		at += r
+	}
 }
 
-func (k Kernel) batch(n, v, r, steps int, a *Args) {
-	per := max(1, maxProducts/max(1, r*v*steps))
+// fill is the mean number of rows when m rows are cut into tiles of at most r.
+func fill(m, r int) float64 { return float64(m) / float64((m+r-1)/r) }
+
+// batch runs n tiles of r rows from the current offsets.
+func (k Kernel) batch(n, v, r int, a *Args) {
+	steps := a.NV*k.Lanes + a.N1
+	per := max(1, maxProducts/max(1, r*v*(steps+4)))
 	for ; n > 0; n -= per {
 		a.Tiles = min(n, per)
 		k.Tile(v, r, a)

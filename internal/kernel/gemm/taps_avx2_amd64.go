@@ -79,7 +79,7 @@ func taps2x4_avx2(a *Args)
 //go:noescape
 func taps3x4_avx2(a *Args)
 
-var tapRows_avx2 = [...]int{0, 12, 6, 4, 3}
+var taps_avx2_rows = [...]int{0, 12, 6, 4, 3}
 
 // taps_avx2 runs the tile of r rows by v vectors.
 //
@@ -137,6 +137,6 @@ func taps_avx2(v, r int, a *Args) {
 	case 4<<5 | 3:
 		taps3x4_avx2(a)
 	default:
-		panic("BUG: gemm: no such tile")
+		panic("BUG: no such tile")
 	}
 }

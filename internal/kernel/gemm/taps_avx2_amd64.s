@@ -50,18 +50,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $2, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y1
@@ -78,7 +80,7 @@ loop7:
 	VFMADD231PS Y2, Y1, Y0
 	ADDQ $16, R10
 	ADDQ $128, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -91,11 +93,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Y1
 	VBROADCASTSS (R10), Y2
 	VFMADD231PS Y2, Y1, Y0
@@ -120,22 +121,26 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y2
 	VMAXPS Y0, Y2, Y0
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y2
 	VMINPS Y0, Y2, Y0
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
 	MOVQ Args_CVec(AX), SI
 	LEAQ (SI)(SI*2), DI
 	VMASKMOVPS Y0, Y1, (BX)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -179,18 +184,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $2, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y2
@@ -215,7 +222,7 @@ loop7:
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ $16, R10
 	ADDQ $128, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -228,11 +235,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Y2
 	VBROADCASTSS (R10), Y3
 	VFMADD231PS Y3, Y2, Y0
@@ -262,15 +268,19 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y3
 	VMAXPS Y0, Y3, Y0
 	VMAXPS Y1, Y3, Y1
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y3
 	VMINPS Y0, Y3, Y0
 	VMINPS Y1, Y3, Y1
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -279,9 +289,9 @@ noclamp11:
 	VMASKMOVPS Y0, Y2, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y1, Y2, (BX)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -329,18 +339,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $2, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y3
@@ -373,7 +385,7 @@ loop7:
 	VFMADD231PS Y4, Y3, Y2
 	ADDQ $16, R10
 	ADDQ $128, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -386,11 +398,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Y3
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS Y4, Y3, Y0
@@ -425,17 +436,21 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y4
 	VMAXPS Y0, Y4, Y0
 	VMAXPS Y1, Y4, Y1
 	VMAXPS Y2, Y4, Y2
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y4
 	VMINPS Y0, Y4, Y0
 	VMINPS Y1, Y4, Y1
 	VMINPS Y2, Y4, Y2
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -446,9 +461,9 @@ noclamp11:
 	VMASKMOVPS Y1, Y3, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y2, Y3, (BX)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -500,18 +515,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $2, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y4
@@ -552,7 +569,7 @@ loop7:
 	VFMADD231PS Y5, Y4, Y3
 	ADDQ $16, R10
 	ADDQ $128, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -565,11 +582,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Y4
 	VBROADCASTSS (R10), Y5
 	VFMADD231PS Y5, Y4, Y0
@@ -609,19 +625,23 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y5
 	VMAXPS Y0, Y5, Y0
 	VMAXPS Y1, Y5, Y1
 	VMAXPS Y2, Y5, Y2
 	VMAXPS Y3, Y5, Y3
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y5
 	VMINPS Y0, Y5, Y0
 	VMINPS Y1, Y5, Y1
 	VMINPS Y2, Y5, Y2
 	VMINPS Y3, Y5, Y3
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -634,9 +654,9 @@ noclamp11:
 	VMASKMOVPS Y2, Y4, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y3, Y4, (BX)
-	IMUL3Q $4, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $4, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -692,18 +712,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $2, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y5
@@ -752,7 +774,7 @@ loop7:
 	VFMADD231PS Y6, Y5, Y4
 	ADDQ $16, R10
 	ADDQ $128, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -765,11 +787,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Y5
 	VBROADCASTSS (R10), Y6
 	VFMADD231PS Y6, Y5, Y0
@@ -814,13 +835,17 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y6
 	VMAXPS Y0, Y6, Y0
 	VMAXPS Y1, Y6, Y1
 	VMAXPS Y2, Y6, Y2
 	VMAXPS Y3, Y6, Y3
 	VMAXPS Y4, Y6, Y4
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y6
 	VMINPS Y0, Y6, Y0
 	VMINPS Y1, Y6, Y1
@@ -828,7 +853,7 @@ noadd10:
 	VMINPS Y3, Y6, Y3
 	VMINPS Y4, Y6, Y4
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -843,9 +868,9 @@ noclamp11:
 	VMASKMOVPS Y3, Y5, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y4, Y5, (BX)
-	IMUL3Q $5, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $5, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -905,18 +930,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $2, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y6
@@ -973,7 +1000,7 @@ loop7:
 	VFMADD231PS Y7, Y6, Y5
 	ADDQ $16, R10
 	ADDQ $128, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -986,11 +1013,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Y6
 	VBROADCASTSS (R10), Y7
 	VFMADD231PS Y7, Y6, Y0
@@ -1040,7 +1066,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y7
 	VMAXPS Y0, Y7, Y0
 	VMAXPS Y1, Y7, Y1
@@ -1048,6 +1074,10 @@ noadd10:
 	VMAXPS Y3, Y7, Y3
 	VMAXPS Y4, Y7, Y4
 	VMAXPS Y5, Y7, Y5
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y7
 	VMINPS Y0, Y7, Y0
 	VMINPS Y1, Y7, Y1
@@ -1056,7 +1086,7 @@ noadd10:
 	VMINPS Y4, Y7, Y4
 	VMINPS Y5, Y7, Y5
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1073,9 +1103,9 @@ noclamp11:
 	VMASKMOVPS Y4, Y6, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y5, Y6, (BX)
-	IMUL3Q $6, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $6, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1139,18 +1169,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $2, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y7
@@ -1215,7 +1247,7 @@ loop7:
 	VFMADD231PS Y8, Y7, Y6
 	ADDQ $16, R10
 	ADDQ $128, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -1228,11 +1260,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Y7
 	VBROADCASTSS (R10), Y8
 	VFMADD231PS Y8, Y7, Y0
@@ -1287,7 +1318,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y8
 	VMAXPS Y0, Y8, Y0
 	VMAXPS Y1, Y8, Y1
@@ -1296,6 +1327,10 @@ noadd10:
 	VMAXPS Y4, Y8, Y4
 	VMAXPS Y5, Y8, Y5
 	VMAXPS Y6, Y8, Y6
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y8
 	VMINPS Y0, Y8, Y0
 	VMINPS Y1, Y8, Y1
@@ -1305,7 +1340,7 @@ noadd10:
 	VMINPS Y5, Y8, Y5
 	VMINPS Y6, Y8, Y6
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1324,9 +1359,9 @@ noclamp11:
 	VMASKMOVPS Y5, Y7, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y6, Y7, (BX)
-	IMUL3Q $7, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $7, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1394,20 +1429,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $2, R12
+	MOVQ $2, CX
 
 loop7:
 	VMOVUPS (SI), Y8
@@ -1481,7 +1518,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -1494,11 +1531,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Y8
@@ -1560,7 +1596,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y9
 	VMAXPS Y0, Y9, Y0
 	VMAXPS Y1, Y9, Y1
@@ -1570,6 +1606,10 @@ noadd10:
 	VMAXPS Y5, Y9, Y5
 	VMAXPS Y6, Y9, Y6
 	VMAXPS Y7, Y9, Y7
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y9
 	VMINPS Y0, Y9, Y0
 	VMINPS Y1, Y9, Y1
@@ -1580,7 +1620,7 @@ noadd10:
 	VMINPS Y6, Y9, Y6
 	VMINPS Y7, Y9, Y7
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1601,9 +1641,9 @@ noclamp11:
 	VMASKMOVPS Y6, Y8, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y7, Y8, (BX)
-	IMUL3Q $8, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $8, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1675,20 +1715,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $2, R12
+	MOVQ $2, CX
 
 loop7:
 	VMOVUPS (SI), Y9
@@ -1770,7 +1812,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -1783,11 +1825,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Y9
@@ -1854,7 +1895,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y10
 	VMAXPS Y0, Y10, Y0
 	VMAXPS Y1, Y10, Y1
@@ -1865,6 +1906,10 @@ noadd10:
 	VMAXPS Y6, Y10, Y6
 	VMAXPS Y7, Y10, Y7
 	VMAXPS Y8, Y10, Y8
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y10
 	VMINPS Y0, Y10, Y0
 	VMINPS Y1, Y10, Y1
@@ -1876,7 +1921,7 @@ noadd10:
 	VMINPS Y7, Y10, Y7
 	VMINPS Y8, Y10, Y8
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1899,9 +1944,9 @@ noclamp11:
 	VMASKMOVPS Y7, Y9, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y8, Y9, (BX)
-	IMUL3Q $9, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $9, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1977,20 +2022,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $2, R12
+	MOVQ $2, CX
 
 loop7:
 	VMOVUPS (SI), Y10
@@ -2080,7 +2127,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -2093,11 +2140,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Y10
@@ -2169,7 +2215,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y11
 	VMAXPS Y0, Y11, Y0
 	VMAXPS Y1, Y11, Y1
@@ -2181,6 +2227,10 @@ noadd10:
 	VMAXPS Y7, Y11, Y7
 	VMAXPS Y8, Y11, Y8
 	VMAXPS Y9, Y11, Y9
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y11
 	VMINPS Y0, Y11, Y0
 	VMINPS Y1, Y11, Y1
@@ -2193,7 +2243,7 @@ noadd10:
 	VMINPS Y8, Y11, Y8
 	VMINPS Y9, Y11, Y9
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -2218,9 +2268,9 @@ noclamp11:
 	VMASKMOVPS Y8, Y10, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y9, Y10, (BX)
-	IMUL3Q $10, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $10, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -2300,20 +2350,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $2, R12
+	MOVQ $2, CX
 
 loop7:
 	VMOVUPS (SI), Y11
@@ -2411,7 +2463,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -2424,11 +2476,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Y11
@@ -2505,7 +2556,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y12
 	VMAXPS Y0, Y12, Y0
 	VMAXPS Y1, Y12, Y1
@@ -2518,6 +2569,10 @@ noadd10:
 	VMAXPS Y8, Y12, Y8
 	VMAXPS Y9, Y12, Y9
 	VMAXPS Y10, Y12, Y10
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y12
 	VMINPS Y0, Y12, Y0
 	VMINPS Y1, Y12, Y1
@@ -2531,7 +2586,7 @@ noadd10:
 	VMINPS Y9, Y12, Y9
 	VMINPS Y10, Y12, Y10
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -2558,9 +2613,9 @@ noclamp11:
 	VMASKMOVPS Y9, Y11, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y10, Y11, (BX)
-	IMUL3Q $11, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $11, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -2644,20 +2699,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $2, R12
+	MOVQ $2, CX
 
 loop7:
 	VMOVUPS (SI), Y12
@@ -2763,7 +2820,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -2776,11 +2833,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Y12
@@ -2862,7 +2918,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y13
 	VMAXPS Y0, Y13, Y0
 	VMAXPS Y1, Y13, Y1
@@ -2876,6 +2932,10 @@ noadd10:
 	VMAXPS Y9, Y13, Y9
 	VMAXPS Y10, Y13, Y10
 	VMAXPS Y11, Y13, Y11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y13
 	VMINPS Y0, Y13, Y0
 	VMINPS Y1, Y13, Y1
@@ -2890,7 +2950,7 @@ noadd10:
 	VMINPS Y10, Y13, Y10
 	VMINPS Y11, Y13, Y11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -2919,9 +2979,9 @@ noclamp11:
 	VMASKMOVPS Y10, Y12, (BX)
 	ADDQ DX, BX
 	VMASKMOVPS Y11, Y12, (BX)
-	IMUL3Q $12, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $12, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -2965,18 +3025,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VBROADCASTSS (R11), Y2
@@ -3001,7 +3062,7 @@ loop7:
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3014,11 +3075,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VBROADCASTSS (R11), Y2
 	VMOVUPS (SI), Y3
 	VFMADD231PS Y3, Y2, Y0
@@ -3046,15 +3106,19 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y3
 	VMAXPS Y0, Y3, Y0
 	VMAXPS Y1, Y3, Y1
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y3
 	VMINPS Y0, Y3, Y0
 	VMINPS Y1, Y3, Y1
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3062,9 +3126,9 @@ noclamp11:
 	LEAQ (SI)(SI*2), DI
 	VMOVUPS Y0, (BX)
 	VMASKMOVPS Y1, Y2, (BX)(SI*1)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -3115,18 +3179,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y4
@@ -3163,7 +3228,7 @@ loop7:
 	VFMADD231PS Y6, Y5, Y3
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3176,11 +3241,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Y4
 	VMOVUPS (SI)(R10*1), Y5
 	VBROADCASTSS (R11), Y6
@@ -3215,19 +3279,23 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y5
 	VMAXPS Y0, Y5, Y0
 	VMAXPS Y1, Y5, Y1
 	VMAXPS Y2, Y5, Y2
 	VMAXPS Y3, Y5, Y3
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y5
 	VMINPS Y0, Y5, Y0
 	VMINPS Y1, Y5, Y1
 	VMINPS Y2, Y5, Y2
 	VMINPS Y3, Y5, Y3
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3238,9 +3306,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Y2, (BX)
 	VMASKMOVPS Y3, Y4, (BX)(SI*1)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -3298,18 +3366,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y6
@@ -3358,7 +3427,7 @@ loop7:
 	VFMADD231PS Y8, Y7, Y5
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3371,11 +3440,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Y6
 	VMOVUPS (SI)(R10*1), Y7
 	VBROADCASTSS (R11), Y8
@@ -3417,7 +3485,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y7
 	VMAXPS Y0, Y7, Y0
 	VMAXPS Y1, Y7, Y1
@@ -3425,6 +3493,10 @@ noadd10:
 	VMAXPS Y3, Y7, Y3
 	VMAXPS Y4, Y7, Y4
 	VMAXPS Y5, Y7, Y5
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y7
 	VMINPS Y0, Y7, Y0
 	VMINPS Y1, Y7, Y1
@@ -3433,7 +3505,7 @@ noadd10:
 	VMINPS Y4, Y7, Y4
 	VMINPS Y5, Y7, Y5
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3447,9 +3519,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Y4, (BX)
 	VMASKMOVPS Y5, Y6, (BX)(SI*1)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -3514,18 +3586,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y8
@@ -3586,7 +3659,7 @@ loop7:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3599,11 +3672,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Y8
 	VMOVUPS (SI)(R10*1), Y9
 	VBROADCASTSS (R11), Y10
@@ -3652,7 +3724,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y9
 	VMAXPS Y0, Y9, Y0
 	VMAXPS Y1, Y9, Y1
@@ -3662,6 +3734,10 @@ noadd10:
 	VMAXPS Y5, Y9, Y5
 	VMAXPS Y6, Y9, Y6
 	VMAXPS Y7, Y9, Y7
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y9
 	VMINPS Y0, Y9, Y0
 	VMINPS Y1, Y9, Y1
@@ -3672,7 +3748,7 @@ noadd10:
 	VMINPS Y6, Y9, Y6
 	VMINPS Y7, Y9, Y7
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3689,9 +3765,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Y6, (BX)
 	VMASKMOVPS Y7, Y8, (BX)(SI*1)
-	IMUL3Q $4, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $4, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -3763,18 +3839,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y10
@@ -3847,7 +3924,7 @@ loop7:
 	VFMADD231PS Y12, Y11, Y9
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3860,11 +3937,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Y10
 	VMOVUPS (SI)(R10*1), Y11
 	VBROADCASTSS (R11), Y12
@@ -3920,7 +3996,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y11
 	VMAXPS Y0, Y11, Y0
 	VMAXPS Y1, Y11, Y1
@@ -3932,6 +4008,10 @@ noadd10:
 	VMAXPS Y7, Y11, Y7
 	VMAXPS Y8, Y11, Y8
 	VMAXPS Y9, Y11, Y9
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y11
 	VMINPS Y0, Y11, Y0
 	VMINPS Y1, Y11, Y1
@@ -3944,7 +4024,7 @@ noadd10:
 	VMINPS Y8, Y11, Y8
 	VMINPS Y9, Y11, Y9
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3964,9 +4044,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Y8, (BX)
 	VMASKMOVPS Y9, Y10, (BX)(SI*1)
-	IMUL3Q $5, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $5, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -4045,18 +4125,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y12
@@ -4141,7 +4222,7 @@ loop7:
 	VFMADD231PS Y14, Y13, Y11
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -4154,11 +4235,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Y12
 	VMOVUPS (SI)(R10*1), Y13
 	VBROADCASTSS (R11), Y14
@@ -4221,7 +4301,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y13
 	VMAXPS Y0, Y13, Y0
 	VMAXPS Y1, Y13, Y1
@@ -4235,6 +4315,10 @@ noadd10:
 	VMAXPS Y9, Y13, Y9
 	VMAXPS Y10, Y13, Y10
 	VMAXPS Y11, Y13, Y11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y13
 	VMINPS Y0, Y13, Y0
 	VMINPS Y1, Y13, Y1
@@ -4249,7 +4333,7 @@ noadd10:
 	VMINPS Y10, Y13, Y10
 	VMINPS Y11, Y13, Y11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -4272,9 +4356,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Y10, (BX)
 	VMASKMOVPS Y11, Y12, (BX)(SI*1)
-	IMUL3Q $6, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $6, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -4321,18 +4405,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VBROADCASTSS (R11), Y3
@@ -4365,7 +4450,7 @@ loop7:
 	VFMADD231PS Y4, Y3, Y2
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -4378,11 +4463,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VBROADCASTSS (R11), Y3
 	VMOVUPS (SI), Y4
 	VFMADD231PS Y4, Y3, Y0
@@ -4413,17 +4497,21 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y4
 	VMAXPS Y0, Y4, Y0
 	VMAXPS Y1, Y4, Y1
 	VMAXPS Y2, Y4, Y2
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y4
 	VMINPS Y0, Y4, Y0
 	VMINPS Y1, Y4, Y1
 	VMINPS Y2, Y4, Y2
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -4432,9 +4520,9 @@ noclamp11:
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, (BX)(SI*1)
 	VMASKMOVPS Y2, Y3, (BX)(SI*2)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -4491,18 +4579,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VBROADCASTSS (R11), Y6
@@ -4551,7 +4640,7 @@ loop7:
 	VFMADD231PS Y8, Y7, Y5
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -4564,11 +4653,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VBROADCASTSS (R11), Y6
 	VBROADCASTSS (R11)(DI*1), Y7
 	VMOVUPS (SI), Y8
@@ -4608,7 +4696,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y7
 	VMAXPS Y0, Y7, Y0
 	VMAXPS Y1, Y7, Y1
@@ -4616,6 +4704,10 @@ noadd10:
 	VMAXPS Y3, Y7, Y3
 	VMAXPS Y4, Y7, Y4
 	VMAXPS Y5, Y7, Y5
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y7
 	VMINPS Y0, Y7, Y0
 	VMINPS Y1, Y7, Y1
@@ -4624,7 +4716,7 @@ noadd10:
 	VMINPS Y4, Y7, Y4
 	VMINPS Y5, Y7, Y5
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -4637,9 +4729,9 @@ noclamp11:
 	VMOVUPS Y3, (BX)
 	VMOVUPS Y4, (BX)(SI*1)
 	VMASKMOVPS Y5, Y6, (BX)(SI*2)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -4706,18 +4798,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y9
@@ -4782,7 +4875,7 @@ loop7:
 	VFMADD231PS Y12, Y11, Y8
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -4795,11 +4888,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Y9
 	VMOVUPS (SI)(R10*1), Y10
 	VMOVUPS (SI)(R10*2), Y11
@@ -4848,7 +4940,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y10
 	VMAXPS Y0, Y10, Y0
 	VMAXPS Y1, Y10, Y1
@@ -4859,6 +4951,10 @@ noadd10:
 	VMAXPS Y6, Y10, Y6
 	VMAXPS Y7, Y10, Y7
 	VMAXPS Y8, Y10, Y8
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y10
 	VMINPS Y0, Y10, Y0
 	VMINPS Y1, Y10, Y1
@@ -4870,7 +4966,7 @@ noadd10:
 	VMINPS Y7, Y10, Y7
 	VMINPS Y8, Y10, Y8
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -4887,9 +4983,9 @@ noclamp11:
 	VMOVUPS Y6, (BX)
 	VMOVUPS Y7, (BX)(SI*1)
 	VMASKMOVPS Y8, Y9, (BX)(SI*2)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -4966,18 +5062,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $2, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $2, R13
 
 loop7:
 	VMOVUPS (SI), Y12
@@ -5058,7 +5155,7 @@ loop7:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ $16, R11
 	ADDQ $128, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -5071,11 +5168,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Y12
 	VMOVUPS (SI)(R10*1), Y13
 	VMOVUPS (SI)(R10*2), Y14
@@ -5133,7 +5229,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y13
 	VMAXPS Y0, Y13, Y0
 	VMAXPS Y1, Y13, Y1
@@ -5147,6 +5243,10 @@ noadd10:
 	VMAXPS Y9, Y13, Y9
 	VMAXPS Y10, Y13, Y10
 	VMAXPS Y11, Y13, Y11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y13
 	VMINPS Y0, Y13, Y0
 	VMINPS Y1, Y13, Y1
@@ -5161,7 +5261,7 @@ noadd10:
 	VMINPS Y10, Y13, Y10
 	VMINPS Y11, Y13, Y11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -5182,9 +5282,9 @@ noclamp11:
 	VMOVUPS Y9, (BX)
 	VMOVUPS Y10, (BX)(SI*1)
 	VMASKMOVPS Y11, Y12, (BX)(SI*2)
-	IMUL3Q $4, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $4, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -5235,18 +5335,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $2, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $2, CX
 
 loop7:
 	VBROADCASTSS (R12), Y4
@@ -5287,7 +5388,7 @@ loop7:
 	VFMADD231PS Y5, Y4, Y3
 	ADDQ $16, R12
 	ADDQ $128, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -5300,11 +5401,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VBROADCASTSS (R12), Y4
 	VMOVUPS (SI), Y5
 	VFMADD231PS Y5, Y4, Y0
@@ -5338,19 +5438,23 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y5
 	VMAXPS Y0, Y5, Y0
 	VMAXPS Y1, Y5, Y1
 	VMAXPS Y2, Y5, Y2
 	VMAXPS Y3, Y5, Y3
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y5
 	VMINPS Y0, Y5, Y0
 	VMINPS Y1, Y5, Y1
 	VMINPS Y2, Y5, Y2
 	VMINPS Y3, Y5, Y3
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -5360,9 +5464,9 @@ noclamp11:
 	VMOVUPS Y1, (BX)(SI*1)
 	VMOVUPS Y2, (BX)(SI*2)
 	VMASKMOVPS Y3, Y4, (BX)(DI*1)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -5426,18 +5530,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $2, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $2, CX
 
 loop7:
 	VBROADCASTSS (R12), Y8
@@ -5498,7 +5603,7 @@ loop7:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ $16, R12
 	ADDQ $128, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -5511,11 +5616,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VBROADCASTSS (R12), Y8
 	VBROADCASTSS (R12)(DI*1), Y9
 	VMOVUPS (SI), Y10
@@ -5560,7 +5664,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y9
 	VMAXPS Y0, Y9, Y0
 	VMAXPS Y1, Y9, Y1
@@ -5570,6 +5674,10 @@ noadd10:
 	VMAXPS Y5, Y9, Y5
 	VMAXPS Y6, Y9, Y6
 	VMAXPS Y7, Y9, Y7
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y9
 	VMINPS Y0, Y9, Y0
 	VMINPS Y1, Y9, Y1
@@ -5580,7 +5688,7 @@ noadd10:
 	VMINPS Y6, Y9, Y6
 	VMINPS Y7, Y9, Y7
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -5595,9 +5703,9 @@ noclamp11:
 	VMOVUPS Y5, (BX)(SI*1)
 	VMOVUPS Y6, (BX)(SI*2)
 	VMASKMOVPS Y7, Y8, (BX)(DI*1)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -5674,18 +5782,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $2, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $2, CX
 
 loop7:
 	VBROADCASTSS (R12), Y12
@@ -5766,7 +5875,7 @@ loop7:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ $16, R12
 	ADDQ $128, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -5779,11 +5888,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VBROADCASTSS (R12), Y12
 	VBROADCASTSS (R12)(DI*1), Y13
 	VBROADCASTSS (R12)(DI*2), Y14
@@ -5839,7 +5947,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Y13
 	VMAXPS Y0, Y13, Y0
 	VMAXPS Y1, Y13, Y1
@@ -5853,6 +5961,10 @@ noadd10:
 	VMAXPS Y9, Y13, Y9
 	VMAXPS Y10, Y13, Y10
 	VMAXPS Y11, Y13, Y11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Y13
 	VMINPS Y0, Y13, Y0
 	VMINPS Y1, Y13, Y1
@@ -5867,7 +5979,7 @@ noadd10:
 	VMINPS Y10, Y13, Y10
 	VMINPS Y11, Y13, Y11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -5887,9 +5999,9 @@ noclamp11:
 	VMOVUPS Y9, (BX)(SI*1)
 	VMOVUPS Y10, (BX)(SI*2)
 	VMASKMOVPS Y11, Y12, (BX)(DI*1)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1

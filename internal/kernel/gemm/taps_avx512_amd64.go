@@ -68,27 +68,6 @@ func taps20x1_avx512(a *Args)
 func taps21x1_avx512(a *Args)
 
 //go:noescape
-func taps22x1_avx512(a *Args)
-
-//go:noescape
-func taps23x1_avx512(a *Args)
-
-//go:noescape
-func taps24x1_avx512(a *Args)
-
-//go:noescape
-func taps25x1_avx512(a *Args)
-
-//go:noescape
-func taps26x1_avx512(a *Args)
-
-//go:noescape
-func taps27x1_avx512(a *Args)
-
-//go:noescape
-func taps28x1_avx512(a *Args)
-
-//go:noescape
 func taps1x2_avx512(a *Args)
 
 //go:noescape
@@ -175,7 +154,7 @@ func taps5x4_avx512(a *Args)
 //go:noescape
 func taps6x4_avx512(a *Args)
 
-var tapRows_avx512 = [...]int{0, 28, 14, 9, 6}
+var taps_avx512_rows = [...]int{0, 21, 14, 9, 6}
 
 // taps_avx512 runs the tile of r rows by v vectors.
 //
@@ -224,20 +203,6 @@ func taps_avx512(v, r int, a *Args) {
 		taps20x1_avx512(a)
 	case 1<<5 | 21:
 		taps21x1_avx512(a)
-	case 1<<5 | 22:
-		taps22x1_avx512(a)
-	case 1<<5 | 23:
-		taps23x1_avx512(a)
-	case 1<<5 | 24:
-		taps24x1_avx512(a)
-	case 1<<5 | 25:
-		taps25x1_avx512(a)
-	case 1<<5 | 26:
-		taps26x1_avx512(a)
-	case 1<<5 | 27:
-		taps27x1_avx512(a)
-	case 1<<5 | 28:
-		taps28x1_avx512(a)
 	case 2<<5 | 1:
 		taps1x2_avx512(a)
 	case 2<<5 | 2:
@@ -297,6 +262,6 @@ func taps_avx512(v, r int, a *Args) {
 	case 4<<5 | 6:
 		taps6x4_avx512(a)
 	default:
-		panic("BUG: gemm: no such tile")
+		panic("BUG: no such tile")
 	}
 }

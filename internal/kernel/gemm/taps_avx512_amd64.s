@@ -40,18 +40,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $4, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z1
@@ -64,7 +66,7 @@ loop7:
 	VFMADD231PS.BCST 12(R10), Z1, Z0
 	ADDQ $16, R10
 	ADDQ $256, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -77,11 +79,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Z1
 	VFMADD231PS.BCST (R10), Z1, Z0
 	ADDQ $16, BX
@@ -105,22 +106,26 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z1
 	VMAXPS Z0, Z1, Z0
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z1
 	VMINPS Z0, Z1, Z0
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
 	MOVQ Args_CVec(AX), SI
 	LEAQ (SI)(SI*2), DI
 	VMOVUPS Z0, K1, (BX)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -164,18 +169,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $4, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z2
@@ -192,7 +199,7 @@ loop7:
 	VFMADD231PS.BCST 12(R10)(DI*1), Z2, Z1
 	ADDQ $16, R10
 	ADDQ $256, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -205,11 +212,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Z2
 	VFMADD231PS.BCST (R10), Z2, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z2, Z1
@@ -237,15 +243,19 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z2
 	VMAXPS Z0, Z2, Z0
 	VMAXPS Z1, Z2, Z1
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z2
 	VMINPS Z0, Z2, Z0
 	VMINPS Z1, Z2, Z1
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -254,9 +264,9 @@ noclamp11:
 	VMOVUPS Z0, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z1, K1, (BX)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -304,18 +314,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $4, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z3
@@ -336,7 +348,7 @@ loop7:
 	VFMADD231PS.BCST 12(R10)(DI*2), Z3, Z2
 	ADDQ $16, R10
 	ADDQ $256, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -349,11 +361,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Z3
 	VFMADD231PS.BCST (R10), Z3, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z3, Z1
@@ -385,17 +396,21 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z3
 	VMAXPS Z0, Z3, Z0
 	VMAXPS Z1, Z3, Z1
 	VMAXPS Z2, Z3, Z2
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z3
 	VMINPS Z0, Z3, Z0
 	VMINPS Z1, Z3, Z1
 	VMINPS Z2, Z3, Z2
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -406,9 +421,9 @@ noclamp11:
 	VMOVUPS Z1, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z2, K1, (BX)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -460,18 +475,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $4, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z4
@@ -496,7 +513,7 @@ loop7:
 	VFMADD231PS.BCST 12(R10)(R8*1), Z4, Z3
 	ADDQ $16, R10
 	ADDQ $256, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -509,11 +526,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Z4
 	VFMADD231PS.BCST (R10), Z4, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z4, Z1
@@ -549,19 +565,23 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z4
 	VMAXPS Z0, Z4, Z0
 	VMAXPS Z1, Z4, Z1
 	VMAXPS Z2, Z4, Z2
 	VMAXPS Z3, Z4, Z3
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z4
 	VMINPS Z0, Z4, Z0
 	VMINPS Z1, Z4, Z1
 	VMINPS Z2, Z4, Z2
 	VMINPS Z3, Z4, Z3
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -574,9 +594,9 @@ noclamp11:
 	VMOVUPS Z2, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z3, K1, (BX)
-	IMUL3Q $4, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $4, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -632,18 +652,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $4, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z5
@@ -672,7 +694,7 @@ loop7:
 	VFMADD231PS.BCST 12(R10)(DI*4), Z5, Z4
 	ADDQ $16, R10
 	ADDQ $256, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -685,11 +707,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Z5
 	VFMADD231PS.BCST (R10), Z5, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z5, Z1
@@ -729,13 +750,17 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z5
 	VMAXPS Z0, Z5, Z0
 	VMAXPS Z1, Z5, Z1
 	VMAXPS Z2, Z5, Z2
 	VMAXPS Z3, Z5, Z3
 	VMAXPS Z4, Z5, Z4
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z5
 	VMINPS Z0, Z5, Z0
 	VMINPS Z1, Z5, Z1
@@ -743,7 +768,7 @@ noadd10:
 	VMINPS Z3, Z5, Z3
 	VMINPS Z4, Z5, Z4
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -758,9 +783,9 @@ noclamp11:
 	VMOVUPS Z3, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z4, K1, (BX)
-	IMUL3Q $5, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $5, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -820,18 +845,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $4, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z6
@@ -864,7 +891,7 @@ loop7:
 	VFMADD231PS.BCST 12(R10)(R9*1), Z6, Z5
 	ADDQ $16, R10
 	ADDQ $256, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -877,11 +904,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Z6
 	VFMADD231PS.BCST (R10), Z6, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z6, Z1
@@ -925,7 +951,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z6
 	VMAXPS Z0, Z6, Z0
 	VMAXPS Z1, Z6, Z1
@@ -933,6 +959,10 @@ noadd10:
 	VMAXPS Z3, Z6, Z3
 	VMAXPS Z4, Z6, Z4
 	VMAXPS Z5, Z6, Z5
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z6
 	VMINPS Z0, Z6, Z0
 	VMINPS Z1, Z6, Z1
@@ -941,7 +971,7 @@ noadd10:
 	VMINPS Z4, Z6, Z4
 	VMINPS Z5, Z6, Z5
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -958,9 +988,9 @@ noclamp11:
 	VMOVUPS Z4, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z5, K1, (BX)
-	IMUL3Q $6, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $6, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1024,18 +1054,20 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R11
+	ADDQ Args_AOff(AX), R11
+	MOVQ Args_W(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	MOVQ $4, R11
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z7
@@ -1072,7 +1104,7 @@ loop7:
 	VFMADD231PS.BCST 12(R10)(R8*2), Z7, Z6
 	ADDQ $16, R10
 	ADDQ $256, SI
-	DECQ R11
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -1085,11 +1117,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R12, SI
+	MOVQ (BX), R10
+	ADDQ R11, R10
 	VMOVUPS (SI), Z7
 	VFMADD231PS.BCST (R10), Z7, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z7, Z1
@@ -1137,7 +1168,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z7
 	VMAXPS Z0, Z7, Z0
 	VMAXPS Z1, Z7, Z1
@@ -1146,6 +1177,10 @@ noadd10:
 	VMAXPS Z4, Z7, Z4
 	VMAXPS Z5, Z7, Z5
 	VMAXPS Z6, Z7, Z6
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z7
 	VMINPS Z0, Z7, Z0
 	VMINPS Z1, Z7, Z1
@@ -1155,7 +1190,7 @@ noadd10:
 	VMINPS Z5, Z7, Z5
 	VMINPS Z6, Z7, Z6
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1174,9 +1209,9 @@ noclamp11:
 	VMOVUPS Z5, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z6, K1, (BX)
-	IMUL3Q $7, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $7, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1244,20 +1279,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $4, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z8
@@ -1299,7 +1336,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -1312,11 +1349,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Z8
@@ -1370,7 +1406,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z8
 	VMAXPS Z0, Z8, Z0
 	VMAXPS Z1, Z8, Z1
@@ -1380,6 +1416,10 @@ noadd10:
 	VMAXPS Z5, Z8, Z5
 	VMAXPS Z6, Z8, Z6
 	VMAXPS Z7, Z8, Z7
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z8
 	VMINPS Z0, Z8, Z0
 	VMINPS Z1, Z8, Z1
@@ -1390,7 +1430,7 @@ noadd10:
 	VMINPS Z6, Z8, Z6
 	VMINPS Z7, Z8, Z7
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1411,9 +1451,9 @@ noclamp11:
 	VMOVUPS Z6, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z7, K1, (BX)
-	IMUL3Q $8, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $8, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1485,20 +1525,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $4, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z9
@@ -1544,7 +1586,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -1557,11 +1599,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Z9
@@ -1619,7 +1660,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z9
 	VMAXPS Z0, Z9, Z0
 	VMAXPS Z1, Z9, Z1
@@ -1630,6 +1671,10 @@ noadd10:
 	VMAXPS Z6, Z9, Z6
 	VMAXPS Z7, Z9, Z7
 	VMAXPS Z8, Z9, Z8
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z9
 	VMINPS Z0, Z9, Z0
 	VMINPS Z1, Z9, Z1
@@ -1641,7 +1686,7 @@ noadd10:
 	VMINPS Z7, Z9, Z7
 	VMINPS Z8, Z9, Z8
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1664,9 +1709,9 @@ noclamp11:
 	VMOVUPS Z7, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z8, K1, (BX)
-	IMUL3Q $9, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $9, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -1742,20 +1787,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $4, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z10
@@ -1805,7 +1852,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -1818,11 +1865,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Z10
@@ -1884,7 +1930,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z10
 	VMAXPS Z0, Z10, Z0
 	VMAXPS Z1, Z10, Z1
@@ -1896,6 +1942,10 @@ noadd10:
 	VMAXPS Z7, Z10, Z7
 	VMAXPS Z8, Z10, Z8
 	VMAXPS Z9, Z10, Z9
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z10
 	VMINPS Z0, Z10, Z0
 	VMINPS Z1, Z10, Z1
@@ -1908,7 +1958,7 @@ noadd10:
 	VMINPS Z8, Z10, Z8
 	VMINPS Z9, Z10, Z9
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -1933,9 +1983,9 @@ noclamp11:
 	VMOVUPS Z8, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z9, K1, (BX)
-	IMUL3Q $10, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $10, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -2015,20 +2065,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $4, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z11
@@ -2082,7 +2134,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -2095,11 +2147,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Z11
@@ -2165,7 +2216,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z11
 	VMAXPS Z0, Z11, Z0
 	VMAXPS Z1, Z11, Z1
@@ -2178,6 +2229,10 @@ noadd10:
 	VMAXPS Z8, Z11, Z8
 	VMAXPS Z9, Z11, Z9
 	VMAXPS Z10, Z11, Z10
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z11
 	VMINPS Z0, Z11, Z0
 	VMINPS Z1, Z11, Z1
@@ -2191,7 +2246,7 @@ noadd10:
 	VMINPS Z9, Z11, Z9
 	VMINPS Z10, Z11, Z10
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -2218,9 +2273,9 @@ noclamp11:
 	VMOVUPS Z9, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z10, K1, (BX)
-	IMUL3Q $11, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $11, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -2304,20 +2359,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $4, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z12
@@ -2375,7 +2432,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -2388,11 +2445,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Z12
@@ -2462,7 +2518,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z12
 	VMAXPS Z0, Z12, Z0
 	VMAXPS Z1, Z12, Z1
@@ -2476,6 +2532,10 @@ noadd10:
 	VMAXPS Z9, Z12, Z9
 	VMAXPS Z10, Z12, Z10
 	VMAXPS Z11, Z12, Z11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z12
 	VMINPS Z0, Z12, Z0
 	VMINPS Z1, Z12, Z1
@@ -2490,7 +2550,7 @@ noadd10:
 	VMINPS Z10, Z12, Z10
 	VMINPS Z11, Z12, Z11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -2519,9 +2579,9 @@ noclamp11:
 	VMOVUPS Z10, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z11, K1, (BX)
-	IMUL3Q $12, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $12, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -2609,20 +2669,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $4, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z13
@@ -2684,7 +2746,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -2697,11 +2759,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Z13
@@ -2775,7 +2836,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z13
 	VMAXPS Z0, Z13, Z0
 	VMAXPS Z1, Z13, Z1
@@ -2790,6 +2851,10 @@ noadd10:
 	VMAXPS Z10, Z13, Z10
 	VMAXPS Z11, Z13, Z11
 	VMAXPS Z12, Z13, Z12
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z13
 	VMINPS Z0, Z13, Z0
 	VMINPS Z1, Z13, Z1
@@ -2805,7 +2870,7 @@ noadd10:
 	VMINPS Z11, Z13, Z11
 	VMINPS Z12, Z13, Z12
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -2836,9 +2901,9 @@ noclamp11:
 	VMOVUPS Z11, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z12, K1, (BX)
-	IMUL3Q $13, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $13, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -2930,20 +2995,22 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
+	MOVQ Args_W(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
-	MOVQ $4, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z14
@@ -3009,7 +3076,7 @@ loop7:
 	ADDQ $16, R10
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3022,11 +3089,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ R13, SI
+	MOVQ (BX), R10
+	ADDQ R12, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	VMOVUPS (SI), Z14
@@ -3104,7 +3170,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z14
 	VMAXPS Z0, Z14, Z0
 	VMAXPS Z1, Z14, Z1
@@ -3120,6 +3186,10 @@ noadd10:
 	VMAXPS Z11, Z14, Z11
 	VMAXPS Z12, Z14, Z12
 	VMAXPS Z13, Z14, Z13
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z14
 	VMINPS Z0, Z14, Z0
 	VMINPS Z1, Z14, Z1
@@ -3136,7 +3206,7 @@ noadd10:
 	VMINPS Z12, Z14, Z12
 	VMINPS Z13, Z14, Z13
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3169,9 +3239,9 @@ noclamp11:
 	VMOVUPS Z12, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z13, K1, (BX)
-	IMUL3Q $14, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $14, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -3267,22 +3337,23 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z15
@@ -3353,7 +3424,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3366,11 +3437,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
@@ -3454,7 +3524,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z15
 	VMAXPS Z0, Z15, Z0
 	VMAXPS Z1, Z15, Z1
@@ -3471,6 +3541,10 @@ noadd10:
 	VMAXPS Z12, Z15, Z12
 	VMAXPS Z13, Z15, Z13
 	VMAXPS Z14, Z15, Z14
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z15
 	VMINPS Z0, Z15, Z0
 	VMINPS Z1, Z15, Z1
@@ -3488,7 +3562,7 @@ noadd10:
 	VMINPS Z13, Z15, Z13
 	VMINPS Z14, Z15, Z14
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3523,9 +3597,9 @@ noclamp11:
 	VMOVUPS Z13, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z14, K1, (BX)
-	IMUL3Q $15, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $15, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -3625,22 +3699,23 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z16
@@ -3715,7 +3790,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -3728,11 +3803,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
@@ -3820,7 +3894,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z16
 	VMAXPS Z0, Z16, Z0
 	VMAXPS Z1, Z16, Z1
@@ -3838,6 +3912,10 @@ noadd10:
 	VMAXPS Z13, Z16, Z13
 	VMAXPS Z14, Z16, Z14
 	VMAXPS Z15, Z16, Z15
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z16
 	VMINPS Z0, Z16, Z0
 	VMINPS Z1, Z16, Z1
@@ -3856,7 +3934,7 @@ noadd10:
 	VMINPS Z14, Z16, Z14
 	VMINPS Z15, Z16, Z15
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -3893,9 +3971,9 @@ noclamp11:
 	VMOVUPS Z14, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z15, K1, (BX)
-	IMUL3Q $16, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $16, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -3999,22 +4077,23 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z17
@@ -4093,7 +4172,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -4106,11 +4185,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
@@ -4202,7 +4280,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z17
 	VMAXPS Z0, Z17, Z0
 	VMAXPS Z1, Z17, Z1
@@ -4221,6 +4299,10 @@ noadd10:
 	VMAXPS Z14, Z17, Z14
 	VMAXPS Z15, Z17, Z15
 	VMAXPS Z16, Z17, Z16
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z17
 	VMINPS Z0, Z17, Z0
 	VMINPS Z1, Z17, Z1
@@ -4240,7 +4322,7 @@ noadd10:
 	VMINPS Z15, Z17, Z15
 	VMINPS Z16, Z17, Z16
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -4279,9 +4361,9 @@ noclamp11:
 	VMOVUPS Z15, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z16, K1, (BX)
-	IMUL3Q $17, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $17, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -4389,22 +4471,23 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z18
@@ -4487,7 +4570,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -4500,11 +4583,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
@@ -4600,7 +4682,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z18
 	VMAXPS Z0, Z18, Z0
 	VMAXPS Z1, Z18, Z1
@@ -4620,6 +4702,10 @@ noadd10:
 	VMAXPS Z15, Z18, Z15
 	VMAXPS Z16, Z18, Z16
 	VMAXPS Z17, Z18, Z17
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z18
 	VMINPS Z0, Z18, Z0
 	VMINPS Z1, Z18, Z1
@@ -4640,7 +4726,7 @@ noadd10:
 	VMINPS Z16, Z18, Z16
 	VMINPS Z17, Z18, Z17
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -4681,9 +4767,9 @@ noclamp11:
 	VMOVUPS Z16, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z17, K1, (BX)
-	IMUL3Q $18, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $18, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -4795,22 +4881,23 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z19
@@ -4897,7 +4984,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -4910,11 +4997,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
@@ -5014,7 +5100,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z19
 	VMAXPS Z0, Z19, Z0
 	VMAXPS Z1, Z19, Z1
@@ -5035,6 +5121,10 @@ noadd10:
 	VMAXPS Z16, Z19, Z16
 	VMAXPS Z17, Z19, Z17
 	VMAXPS Z18, Z19, Z18
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z19
 	VMINPS Z0, Z19, Z0
 	VMINPS Z1, Z19, Z1
@@ -5056,7 +5146,7 @@ noadd10:
 	VMINPS Z17, Z19, Z17
 	VMINPS Z18, Z19, Z18
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -5099,9 +5189,9 @@ noclamp11:
 	VMOVUPS Z17, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z18, K1, (BX)
-	IMUL3Q $19, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $19, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -5217,22 +5307,23 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z20
@@ -5323,7 +5414,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -5336,11 +5427,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
@@ -5444,7 +5534,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z20
 	VMAXPS Z0, Z20, Z0
 	VMAXPS Z1, Z20, Z1
@@ -5466,6 +5556,10 @@ noadd10:
 	VMAXPS Z17, Z20, Z17
 	VMAXPS Z18, Z20, Z18
 	VMAXPS Z19, Z20, Z19
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z20
 	VMINPS Z0, Z20, Z0
 	VMINPS Z1, Z20, Z1
@@ -5488,7 +5582,7 @@ noadd10:
 	VMINPS Z18, Z20, Z18
 	VMINPS Z19, Z20, Z19
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -5533,9 +5627,9 @@ noclamp11:
 	VMOVUPS Z18, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z19, K1, (BX)
-	IMUL3Q $20, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $20, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -5655,22 +5749,23 @@ started4:
 	MOVQ Args_RowStride(AX), DI
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z21
@@ -5765,7 +5860,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -5778,11 +5873,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R10
+	ADDQ R13, R10
 	LEAQ (R10)(DI*2), R11
 	ADDQ R9, R11
 	LEAQ (R11)(DI*2), R12
@@ -5890,7 +5984,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z21
 	VMAXPS Z0, Z21, Z0
 	VMAXPS Z1, Z21, Z1
@@ -5913,6 +6007,10 @@ noadd10:
 	VMAXPS Z18, Z21, Z18
 	VMAXPS Z19, Z21, Z19
 	VMAXPS Z20, Z21, Z20
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z21
 	VMINPS Z0, Z21, Z0
 	VMINPS Z1, Z21, Z1
@@ -5936,7 +6034,7 @@ noadd10:
 	VMINPS Z19, Z21, Z19
 	VMINPS Z20, Z21, Z20
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -5983,3642 +6081,9 @@ noclamp11:
 	VMOVUPS Z19, K1, (BX)
 	ADDQ DX, BX
 	VMOVUPS Z20, K1, (BX)
-	IMUL3Q $21, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $21, Args_RowStride(AX), DX
-	ADDQ DX, Args_AOff(AX)
-	DECQ Args_Tiles(AX)
-	JNE tile1
-	VZEROUPPER
-	RET
-
-// func taps22x1_avx512(a *Args)
-TEXT ·taps22x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-tile1:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	TESTQ $1, Args_Flags(AX)
-	JEQ bias2
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS.Z (BX), K1, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z21
-	JMP started4
-
-bias2:
-	MOVQ Args_Bias(AX), BX
-	TESTQ BX, BX
-	JEQ zero3
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVAPS Z0, Z1
-	VMOVAPS Z0, Z2
-	VMOVAPS Z0, Z3
-	VMOVAPS Z0, Z4
-	VMOVAPS Z0, Z5
-	VMOVAPS Z0, Z6
-	VMOVAPS Z0, Z7
-	VMOVAPS Z0, Z8
-	VMOVAPS Z0, Z9
-	VMOVAPS Z0, Z10
-	VMOVAPS Z0, Z11
-	VMOVAPS Z0, Z12
-	VMOVAPS Z0, Z13
-	VMOVAPS Z0, Z14
-	VMOVAPS Z0, Z15
-	VMOVAPS Z0, Z16
-	VMOVAPS Z0, Z17
-	VMOVAPS Z0, Z18
-	VMOVAPS Z0, Z19
-	VMOVAPS Z0, Z20
-	VMOVAPS Z0, Z21
-	JMP started4
-
-zero3:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-
-started4:
-	MOVQ Args_RowStride(AX), DI
-	LEAQ (DI)(DI*2), R8
-	LEAQ (DI)(DI*4), R9
-	MOVQ Args_TapsV(AX), BX
-	MOVQ Args_NV(AX), DX
-	TESTQ DX, DX
-	JLE none5
-
-loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	MOVQ $4, CX
-
-loop7:
-	VMOVUPS (SI), Z22
-	VFMADD231PS.BCST (R10), Z22, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z22, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z22, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z22, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z22, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z22, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z22, Z6
-	VFMADD231PS.BCST (R11), Z22, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z22, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z22, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z22, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z22, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z22, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z22, Z13
-	VFMADD231PS.BCST (R12), Z22, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z22, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z22, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z22, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z22, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z22, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z22, Z20
-	VFMADD231PS.BCST (R13), Z22, Z21
-	VMOVUPS 64(SI), Z22
-	VFMADD231PS.BCST 4(R10), Z22, Z0
-	VFMADD231PS.BCST 4(R10)(DI*1), Z22, Z1
-	VFMADD231PS.BCST 4(R10)(DI*2), Z22, Z2
-	VFMADD231PS.BCST 4(R10)(R8*1), Z22, Z3
-	VFMADD231PS.BCST 4(R10)(DI*4), Z22, Z4
-	VFMADD231PS.BCST 4(R10)(R9*1), Z22, Z5
-	VFMADD231PS.BCST 4(R10)(R8*2), Z22, Z6
-	VFMADD231PS.BCST 4(R11), Z22, Z7
-	VFMADD231PS.BCST 4(R11)(DI*1), Z22, Z8
-	VFMADD231PS.BCST 4(R11)(DI*2), Z22, Z9
-	VFMADD231PS.BCST 4(R11)(R8*1), Z22, Z10
-	VFMADD231PS.BCST 4(R11)(DI*4), Z22, Z11
-	VFMADD231PS.BCST 4(R11)(R9*1), Z22, Z12
-	VFMADD231PS.BCST 4(R11)(R8*2), Z22, Z13
-	VFMADD231PS.BCST 4(R12), Z22, Z14
-	VFMADD231PS.BCST 4(R12)(DI*1), Z22, Z15
-	VFMADD231PS.BCST 4(R12)(DI*2), Z22, Z16
-	VFMADD231PS.BCST 4(R12)(R8*1), Z22, Z17
-	VFMADD231PS.BCST 4(R12)(DI*4), Z22, Z18
-	VFMADD231PS.BCST 4(R12)(R9*1), Z22, Z19
-	VFMADD231PS.BCST 4(R12)(R8*2), Z22, Z20
-	VFMADD231PS.BCST 4(R13), Z22, Z21
-	VMOVUPS 128(SI), Z22
-	VFMADD231PS.BCST 8(R10), Z22, Z0
-	VFMADD231PS.BCST 8(R10)(DI*1), Z22, Z1
-	VFMADD231PS.BCST 8(R10)(DI*2), Z22, Z2
-	VFMADD231PS.BCST 8(R10)(R8*1), Z22, Z3
-	VFMADD231PS.BCST 8(R10)(DI*4), Z22, Z4
-	VFMADD231PS.BCST 8(R10)(R9*1), Z22, Z5
-	VFMADD231PS.BCST 8(R10)(R8*2), Z22, Z6
-	VFMADD231PS.BCST 8(R11), Z22, Z7
-	VFMADD231PS.BCST 8(R11)(DI*1), Z22, Z8
-	VFMADD231PS.BCST 8(R11)(DI*2), Z22, Z9
-	VFMADD231PS.BCST 8(R11)(R8*1), Z22, Z10
-	VFMADD231PS.BCST 8(R11)(DI*4), Z22, Z11
-	VFMADD231PS.BCST 8(R11)(R9*1), Z22, Z12
-	VFMADD231PS.BCST 8(R11)(R8*2), Z22, Z13
-	VFMADD231PS.BCST 8(R12), Z22, Z14
-	VFMADD231PS.BCST 8(R12)(DI*1), Z22, Z15
-	VFMADD231PS.BCST 8(R12)(DI*2), Z22, Z16
-	VFMADD231PS.BCST 8(R12)(R8*1), Z22, Z17
-	VFMADD231PS.BCST 8(R12)(DI*4), Z22, Z18
-	VFMADD231PS.BCST 8(R12)(R9*1), Z22, Z19
-	VFMADD231PS.BCST 8(R12)(R8*2), Z22, Z20
-	VFMADD231PS.BCST 8(R13), Z22, Z21
-	VMOVUPS 192(SI), Z22
-	VFMADD231PS.BCST 12(R10), Z22, Z0
-	VFMADD231PS.BCST 12(R10)(DI*1), Z22, Z1
-	VFMADD231PS.BCST 12(R10)(DI*2), Z22, Z2
-	VFMADD231PS.BCST 12(R10)(R8*1), Z22, Z3
-	VFMADD231PS.BCST 12(R10)(DI*4), Z22, Z4
-	VFMADD231PS.BCST 12(R10)(R9*1), Z22, Z5
-	VFMADD231PS.BCST 12(R10)(R8*2), Z22, Z6
-	VFMADD231PS.BCST 12(R11), Z22, Z7
-	VFMADD231PS.BCST 12(R11)(DI*1), Z22, Z8
-	VFMADD231PS.BCST 12(R11)(DI*2), Z22, Z9
-	VFMADD231PS.BCST 12(R11)(R8*1), Z22, Z10
-	VFMADD231PS.BCST 12(R11)(DI*4), Z22, Z11
-	VFMADD231PS.BCST 12(R11)(R9*1), Z22, Z12
-	VFMADD231PS.BCST 12(R11)(R8*2), Z22, Z13
-	VFMADD231PS.BCST 12(R12), Z22, Z14
-	VFMADD231PS.BCST 12(R12)(DI*1), Z22, Z15
-	VFMADD231PS.BCST 12(R12)(DI*2), Z22, Z16
-	VFMADD231PS.BCST 12(R12)(R8*1), Z22, Z17
-	VFMADD231PS.BCST 12(R12)(DI*4), Z22, Z18
-	VFMADD231PS.BCST 12(R12)(R9*1), Z22, Z19
-	VFMADD231PS.BCST 12(R12)(R8*2), Z22, Z20
-	VFMADD231PS.BCST 12(R13), Z22, Z21
-	ADDQ $16, R10
-	ADDQ $16, R11
-	ADDQ $16, R12
-	ADDQ $16, R13
-	ADDQ $256, SI
-	DECQ CX
-	JNE loop7
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop6
-
-none5:
-	MOVQ Args_Taps1(AX), BX
-	MOVQ Args_N1(AX), DX
-	TESTQ DX, DX
-	JLE none8
-
-loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	VMOVUPS (SI), Z22
-	VFMADD231PS.BCST (R10), Z22, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z22, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z22, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z22, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z22, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z22, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z22, Z6
-	VFMADD231PS.BCST (R11), Z22, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z22, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z22, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z22, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z22, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z22, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z22, Z13
-	VFMADD231PS.BCST (R12), Z22, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z22, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z22, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z22, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z22, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z22, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z22, Z20
-	VFMADD231PS.BCST (R13), Z22, Z21
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop9
-
-none8:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	MOVQ Args_Add(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	CMPQ Args_Add(AX), $0
-	JEQ noadd10
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z0, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z2, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z3, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z4, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z5, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z6, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z7, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z8, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z9, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z10, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z11, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z12, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z13, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z14, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z15, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z16, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z17, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z18, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z19, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z20, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	VADDPS Z22, Z21, Z21
-
-noadd10:
-	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
-	VBROADCASTSS Args_Lo(AX), Z22
-	VMAXPS Z0, Z22, Z0
-	VMAXPS Z1, Z22, Z1
-	VMAXPS Z2, Z22, Z2
-	VMAXPS Z3, Z22, Z3
-	VMAXPS Z4, Z22, Z4
-	VMAXPS Z5, Z22, Z5
-	VMAXPS Z6, Z22, Z6
-	VMAXPS Z7, Z22, Z7
-	VMAXPS Z8, Z22, Z8
-	VMAXPS Z9, Z22, Z9
-	VMAXPS Z10, Z22, Z10
-	VMAXPS Z11, Z22, Z11
-	VMAXPS Z12, Z22, Z12
-	VMAXPS Z13, Z22, Z13
-	VMAXPS Z14, Z22, Z14
-	VMAXPS Z15, Z22, Z15
-	VMAXPS Z16, Z22, Z16
-	VMAXPS Z17, Z22, Z17
-	VMAXPS Z18, Z22, Z18
-	VMAXPS Z19, Z22, Z19
-	VMAXPS Z20, Z22, Z20
-	VMAXPS Z21, Z22, Z21
-	VBROADCASTSS Args_Hi(AX), Z22
-	VMINPS Z0, Z22, Z0
-	VMINPS Z1, Z22, Z1
-	VMINPS Z2, Z22, Z2
-	VMINPS Z3, Z22, Z3
-	VMINPS Z4, Z22, Z4
-	VMINPS Z5, Z22, Z5
-	VMINPS Z6, Z22, Z6
-	VMINPS Z7, Z22, Z7
-	VMINPS Z8, Z22, Z8
-	VMINPS Z9, Z22, Z9
-	VMINPS Z10, Z22, Z10
-	VMINPS Z11, Z22, Z11
-	VMINPS Z12, Z22, Z12
-	VMINPS Z13, Z22, Z13
-	VMINPS Z14, Z22, Z14
-	VMINPS Z15, Z22, Z15
-	VMINPS Z16, Z22, Z16
-	VMINPS Z17, Z22, Z17
-	VMINPS Z18, Z22, Z18
-	VMINPS Z19, Z22, Z19
-	VMINPS Z20, Z22, Z20
-	VMINPS Z21, Z22, Z21
-
-noclamp11:
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS Z0, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z1, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z2, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z3, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z4, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z5, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z6, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z7, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z8, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z9, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z10, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z11, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z12, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z13, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z14, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z15, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z16, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z17, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z18, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z19, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z20, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z21, K1, (BX)
-	IMUL3Q $22, DX, DX
-	ADDQ DX, Args_COff(AX)
-	IMUL3Q $22, Args_RowStride(AX), DX
-	ADDQ DX, Args_AOff(AX)
-	DECQ Args_Tiles(AX)
-	JNE tile1
-	VZEROUPPER
-	RET
-
-// func taps23x1_avx512(a *Args)
-TEXT ·taps23x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-tile1:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	TESTQ $1, Args_Flags(AX)
-	JEQ bias2
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS.Z (BX), K1, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	JMP started4
-
-bias2:
-	MOVQ Args_Bias(AX), BX
-	TESTQ BX, BX
-	JEQ zero3
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVAPS Z0, Z1
-	VMOVAPS Z0, Z2
-	VMOVAPS Z0, Z3
-	VMOVAPS Z0, Z4
-	VMOVAPS Z0, Z5
-	VMOVAPS Z0, Z6
-	VMOVAPS Z0, Z7
-	VMOVAPS Z0, Z8
-	VMOVAPS Z0, Z9
-	VMOVAPS Z0, Z10
-	VMOVAPS Z0, Z11
-	VMOVAPS Z0, Z12
-	VMOVAPS Z0, Z13
-	VMOVAPS Z0, Z14
-	VMOVAPS Z0, Z15
-	VMOVAPS Z0, Z16
-	VMOVAPS Z0, Z17
-	VMOVAPS Z0, Z18
-	VMOVAPS Z0, Z19
-	VMOVAPS Z0, Z20
-	VMOVAPS Z0, Z21
-	VMOVAPS Z0, Z22
-	JMP started4
-
-zero3:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-
-started4:
-	MOVQ Args_RowStride(AX), DI
-	LEAQ (DI)(DI*2), R8
-	LEAQ (DI)(DI*4), R9
-	MOVQ Args_TapsV(AX), BX
-	MOVQ Args_NV(AX), DX
-	TESTQ DX, DX
-	JLE none5
-
-loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	MOVQ $4, CX
-
-loop7:
-	VMOVUPS (SI), Z23
-	VFMADD231PS.BCST (R10), Z23, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z23, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z23, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z23, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z23, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z23, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z23, Z6
-	VFMADD231PS.BCST (R11), Z23, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z23, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z23, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z23, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z23, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z23, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z23, Z13
-	VFMADD231PS.BCST (R12), Z23, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z23, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z23, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z23, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z23, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z23, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z23, Z20
-	VFMADD231PS.BCST (R13), Z23, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z23, Z22
-	VMOVUPS 64(SI), Z23
-	VFMADD231PS.BCST 4(R10), Z23, Z0
-	VFMADD231PS.BCST 4(R10)(DI*1), Z23, Z1
-	VFMADD231PS.BCST 4(R10)(DI*2), Z23, Z2
-	VFMADD231PS.BCST 4(R10)(R8*1), Z23, Z3
-	VFMADD231PS.BCST 4(R10)(DI*4), Z23, Z4
-	VFMADD231PS.BCST 4(R10)(R9*1), Z23, Z5
-	VFMADD231PS.BCST 4(R10)(R8*2), Z23, Z6
-	VFMADD231PS.BCST 4(R11), Z23, Z7
-	VFMADD231PS.BCST 4(R11)(DI*1), Z23, Z8
-	VFMADD231PS.BCST 4(R11)(DI*2), Z23, Z9
-	VFMADD231PS.BCST 4(R11)(R8*1), Z23, Z10
-	VFMADD231PS.BCST 4(R11)(DI*4), Z23, Z11
-	VFMADD231PS.BCST 4(R11)(R9*1), Z23, Z12
-	VFMADD231PS.BCST 4(R11)(R8*2), Z23, Z13
-	VFMADD231PS.BCST 4(R12), Z23, Z14
-	VFMADD231PS.BCST 4(R12)(DI*1), Z23, Z15
-	VFMADD231PS.BCST 4(R12)(DI*2), Z23, Z16
-	VFMADD231PS.BCST 4(R12)(R8*1), Z23, Z17
-	VFMADD231PS.BCST 4(R12)(DI*4), Z23, Z18
-	VFMADD231PS.BCST 4(R12)(R9*1), Z23, Z19
-	VFMADD231PS.BCST 4(R12)(R8*2), Z23, Z20
-	VFMADD231PS.BCST 4(R13), Z23, Z21
-	VFMADD231PS.BCST 4(R13)(DI*1), Z23, Z22
-	VMOVUPS 128(SI), Z23
-	VFMADD231PS.BCST 8(R10), Z23, Z0
-	VFMADD231PS.BCST 8(R10)(DI*1), Z23, Z1
-	VFMADD231PS.BCST 8(R10)(DI*2), Z23, Z2
-	VFMADD231PS.BCST 8(R10)(R8*1), Z23, Z3
-	VFMADD231PS.BCST 8(R10)(DI*4), Z23, Z4
-	VFMADD231PS.BCST 8(R10)(R9*1), Z23, Z5
-	VFMADD231PS.BCST 8(R10)(R8*2), Z23, Z6
-	VFMADD231PS.BCST 8(R11), Z23, Z7
-	VFMADD231PS.BCST 8(R11)(DI*1), Z23, Z8
-	VFMADD231PS.BCST 8(R11)(DI*2), Z23, Z9
-	VFMADD231PS.BCST 8(R11)(R8*1), Z23, Z10
-	VFMADD231PS.BCST 8(R11)(DI*4), Z23, Z11
-	VFMADD231PS.BCST 8(R11)(R9*1), Z23, Z12
-	VFMADD231PS.BCST 8(R11)(R8*2), Z23, Z13
-	VFMADD231PS.BCST 8(R12), Z23, Z14
-	VFMADD231PS.BCST 8(R12)(DI*1), Z23, Z15
-	VFMADD231PS.BCST 8(R12)(DI*2), Z23, Z16
-	VFMADD231PS.BCST 8(R12)(R8*1), Z23, Z17
-	VFMADD231PS.BCST 8(R12)(DI*4), Z23, Z18
-	VFMADD231PS.BCST 8(R12)(R9*1), Z23, Z19
-	VFMADD231PS.BCST 8(R12)(R8*2), Z23, Z20
-	VFMADD231PS.BCST 8(R13), Z23, Z21
-	VFMADD231PS.BCST 8(R13)(DI*1), Z23, Z22
-	VMOVUPS 192(SI), Z23
-	VFMADD231PS.BCST 12(R10), Z23, Z0
-	VFMADD231PS.BCST 12(R10)(DI*1), Z23, Z1
-	VFMADD231PS.BCST 12(R10)(DI*2), Z23, Z2
-	VFMADD231PS.BCST 12(R10)(R8*1), Z23, Z3
-	VFMADD231PS.BCST 12(R10)(DI*4), Z23, Z4
-	VFMADD231PS.BCST 12(R10)(R9*1), Z23, Z5
-	VFMADD231PS.BCST 12(R10)(R8*2), Z23, Z6
-	VFMADD231PS.BCST 12(R11), Z23, Z7
-	VFMADD231PS.BCST 12(R11)(DI*1), Z23, Z8
-	VFMADD231PS.BCST 12(R11)(DI*2), Z23, Z9
-	VFMADD231PS.BCST 12(R11)(R8*1), Z23, Z10
-	VFMADD231PS.BCST 12(R11)(DI*4), Z23, Z11
-	VFMADD231PS.BCST 12(R11)(R9*1), Z23, Z12
-	VFMADD231PS.BCST 12(R11)(R8*2), Z23, Z13
-	VFMADD231PS.BCST 12(R12), Z23, Z14
-	VFMADD231PS.BCST 12(R12)(DI*1), Z23, Z15
-	VFMADD231PS.BCST 12(R12)(DI*2), Z23, Z16
-	VFMADD231PS.BCST 12(R12)(R8*1), Z23, Z17
-	VFMADD231PS.BCST 12(R12)(DI*4), Z23, Z18
-	VFMADD231PS.BCST 12(R12)(R9*1), Z23, Z19
-	VFMADD231PS.BCST 12(R12)(R8*2), Z23, Z20
-	VFMADD231PS.BCST 12(R13), Z23, Z21
-	VFMADD231PS.BCST 12(R13)(DI*1), Z23, Z22
-	ADDQ $16, R10
-	ADDQ $16, R11
-	ADDQ $16, R12
-	ADDQ $16, R13
-	ADDQ $256, SI
-	DECQ CX
-	JNE loop7
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop6
-
-none5:
-	MOVQ Args_Taps1(AX), BX
-	MOVQ Args_N1(AX), DX
-	TESTQ DX, DX
-	JLE none8
-
-loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	VMOVUPS (SI), Z23
-	VFMADD231PS.BCST (R10), Z23, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z23, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z23, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z23, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z23, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z23, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z23, Z6
-	VFMADD231PS.BCST (R11), Z23, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z23, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z23, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z23, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z23, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z23, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z23, Z13
-	VFMADD231PS.BCST (R12), Z23, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z23, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z23, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z23, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z23, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z23, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z23, Z20
-	VFMADD231PS.BCST (R13), Z23, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z23, Z22
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop9
-
-none8:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	MOVQ Args_Add(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	CMPQ Args_Add(AX), $0
-	JEQ noadd10
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z0, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z2, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z3, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z4, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z5, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z6, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z7, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z8, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z9, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z10, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z11, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z12, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z13, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z14, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z15, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z16, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z17, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z18, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z19, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z20, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z21, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	VADDPS Z23, Z22, Z22
-
-noadd10:
-	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
-	VBROADCASTSS Args_Lo(AX), Z23
-	VMAXPS Z0, Z23, Z0
-	VMAXPS Z1, Z23, Z1
-	VMAXPS Z2, Z23, Z2
-	VMAXPS Z3, Z23, Z3
-	VMAXPS Z4, Z23, Z4
-	VMAXPS Z5, Z23, Z5
-	VMAXPS Z6, Z23, Z6
-	VMAXPS Z7, Z23, Z7
-	VMAXPS Z8, Z23, Z8
-	VMAXPS Z9, Z23, Z9
-	VMAXPS Z10, Z23, Z10
-	VMAXPS Z11, Z23, Z11
-	VMAXPS Z12, Z23, Z12
-	VMAXPS Z13, Z23, Z13
-	VMAXPS Z14, Z23, Z14
-	VMAXPS Z15, Z23, Z15
-	VMAXPS Z16, Z23, Z16
-	VMAXPS Z17, Z23, Z17
-	VMAXPS Z18, Z23, Z18
-	VMAXPS Z19, Z23, Z19
-	VMAXPS Z20, Z23, Z20
-	VMAXPS Z21, Z23, Z21
-	VMAXPS Z22, Z23, Z22
-	VBROADCASTSS Args_Hi(AX), Z23
-	VMINPS Z0, Z23, Z0
-	VMINPS Z1, Z23, Z1
-	VMINPS Z2, Z23, Z2
-	VMINPS Z3, Z23, Z3
-	VMINPS Z4, Z23, Z4
-	VMINPS Z5, Z23, Z5
-	VMINPS Z6, Z23, Z6
-	VMINPS Z7, Z23, Z7
-	VMINPS Z8, Z23, Z8
-	VMINPS Z9, Z23, Z9
-	VMINPS Z10, Z23, Z10
-	VMINPS Z11, Z23, Z11
-	VMINPS Z12, Z23, Z12
-	VMINPS Z13, Z23, Z13
-	VMINPS Z14, Z23, Z14
-	VMINPS Z15, Z23, Z15
-	VMINPS Z16, Z23, Z16
-	VMINPS Z17, Z23, Z17
-	VMINPS Z18, Z23, Z18
-	VMINPS Z19, Z23, Z19
-	VMINPS Z20, Z23, Z20
-	VMINPS Z21, Z23, Z21
-	VMINPS Z22, Z23, Z22
-
-noclamp11:
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS Z0, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z1, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z2, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z3, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z4, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z5, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z6, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z7, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z8, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z9, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z10, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z11, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z12, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z13, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z14, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z15, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z16, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z17, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z18, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z19, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z20, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z21, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z22, K1, (BX)
-	IMUL3Q $23, DX, DX
-	ADDQ DX, Args_COff(AX)
-	IMUL3Q $23, Args_RowStride(AX), DX
-	ADDQ DX, Args_AOff(AX)
-	DECQ Args_Tiles(AX)
-	JNE tile1
-	VZEROUPPER
-	RET
-
-// func taps24x1_avx512(a *Args)
-TEXT ·taps24x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-tile1:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	TESTQ $1, Args_Flags(AX)
-	JEQ bias2
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS.Z (BX), K1, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	JMP started4
-
-bias2:
-	MOVQ Args_Bias(AX), BX
-	TESTQ BX, BX
-	JEQ zero3
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVAPS Z0, Z1
-	VMOVAPS Z0, Z2
-	VMOVAPS Z0, Z3
-	VMOVAPS Z0, Z4
-	VMOVAPS Z0, Z5
-	VMOVAPS Z0, Z6
-	VMOVAPS Z0, Z7
-	VMOVAPS Z0, Z8
-	VMOVAPS Z0, Z9
-	VMOVAPS Z0, Z10
-	VMOVAPS Z0, Z11
-	VMOVAPS Z0, Z12
-	VMOVAPS Z0, Z13
-	VMOVAPS Z0, Z14
-	VMOVAPS Z0, Z15
-	VMOVAPS Z0, Z16
-	VMOVAPS Z0, Z17
-	VMOVAPS Z0, Z18
-	VMOVAPS Z0, Z19
-	VMOVAPS Z0, Z20
-	VMOVAPS Z0, Z21
-	VMOVAPS Z0, Z22
-	VMOVAPS Z0, Z23
-	JMP started4
-
-zero3:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-
-started4:
-	MOVQ Args_RowStride(AX), DI
-	LEAQ (DI)(DI*2), R8
-	LEAQ (DI)(DI*4), R9
-	MOVQ Args_TapsV(AX), BX
-	MOVQ Args_NV(AX), DX
-	TESTQ DX, DX
-	JLE none5
-
-loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	MOVQ $4, CX
-
-loop7:
-	VMOVUPS (SI), Z24
-	VFMADD231PS.BCST (R10), Z24, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z24, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z24, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z24, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z24, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z24, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z24, Z6
-	VFMADD231PS.BCST (R11), Z24, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z24, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z24, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z24, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z24, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z24, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z24, Z13
-	VFMADD231PS.BCST (R12), Z24, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z24, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z24, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z24, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z24, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z24, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z24, Z20
-	VFMADD231PS.BCST (R13), Z24, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z24, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z24, Z23
-	VMOVUPS 64(SI), Z24
-	VFMADD231PS.BCST 4(R10), Z24, Z0
-	VFMADD231PS.BCST 4(R10)(DI*1), Z24, Z1
-	VFMADD231PS.BCST 4(R10)(DI*2), Z24, Z2
-	VFMADD231PS.BCST 4(R10)(R8*1), Z24, Z3
-	VFMADD231PS.BCST 4(R10)(DI*4), Z24, Z4
-	VFMADD231PS.BCST 4(R10)(R9*1), Z24, Z5
-	VFMADD231PS.BCST 4(R10)(R8*2), Z24, Z6
-	VFMADD231PS.BCST 4(R11), Z24, Z7
-	VFMADD231PS.BCST 4(R11)(DI*1), Z24, Z8
-	VFMADD231PS.BCST 4(R11)(DI*2), Z24, Z9
-	VFMADD231PS.BCST 4(R11)(R8*1), Z24, Z10
-	VFMADD231PS.BCST 4(R11)(DI*4), Z24, Z11
-	VFMADD231PS.BCST 4(R11)(R9*1), Z24, Z12
-	VFMADD231PS.BCST 4(R11)(R8*2), Z24, Z13
-	VFMADD231PS.BCST 4(R12), Z24, Z14
-	VFMADD231PS.BCST 4(R12)(DI*1), Z24, Z15
-	VFMADD231PS.BCST 4(R12)(DI*2), Z24, Z16
-	VFMADD231PS.BCST 4(R12)(R8*1), Z24, Z17
-	VFMADD231PS.BCST 4(R12)(DI*4), Z24, Z18
-	VFMADD231PS.BCST 4(R12)(R9*1), Z24, Z19
-	VFMADD231PS.BCST 4(R12)(R8*2), Z24, Z20
-	VFMADD231PS.BCST 4(R13), Z24, Z21
-	VFMADD231PS.BCST 4(R13)(DI*1), Z24, Z22
-	VFMADD231PS.BCST 4(R13)(DI*2), Z24, Z23
-	VMOVUPS 128(SI), Z24
-	VFMADD231PS.BCST 8(R10), Z24, Z0
-	VFMADD231PS.BCST 8(R10)(DI*1), Z24, Z1
-	VFMADD231PS.BCST 8(R10)(DI*2), Z24, Z2
-	VFMADD231PS.BCST 8(R10)(R8*1), Z24, Z3
-	VFMADD231PS.BCST 8(R10)(DI*4), Z24, Z4
-	VFMADD231PS.BCST 8(R10)(R9*1), Z24, Z5
-	VFMADD231PS.BCST 8(R10)(R8*2), Z24, Z6
-	VFMADD231PS.BCST 8(R11), Z24, Z7
-	VFMADD231PS.BCST 8(R11)(DI*1), Z24, Z8
-	VFMADD231PS.BCST 8(R11)(DI*2), Z24, Z9
-	VFMADD231PS.BCST 8(R11)(R8*1), Z24, Z10
-	VFMADD231PS.BCST 8(R11)(DI*4), Z24, Z11
-	VFMADD231PS.BCST 8(R11)(R9*1), Z24, Z12
-	VFMADD231PS.BCST 8(R11)(R8*2), Z24, Z13
-	VFMADD231PS.BCST 8(R12), Z24, Z14
-	VFMADD231PS.BCST 8(R12)(DI*1), Z24, Z15
-	VFMADD231PS.BCST 8(R12)(DI*2), Z24, Z16
-	VFMADD231PS.BCST 8(R12)(R8*1), Z24, Z17
-	VFMADD231PS.BCST 8(R12)(DI*4), Z24, Z18
-	VFMADD231PS.BCST 8(R12)(R9*1), Z24, Z19
-	VFMADD231PS.BCST 8(R12)(R8*2), Z24, Z20
-	VFMADD231PS.BCST 8(R13), Z24, Z21
-	VFMADD231PS.BCST 8(R13)(DI*1), Z24, Z22
-	VFMADD231PS.BCST 8(R13)(DI*2), Z24, Z23
-	VMOVUPS 192(SI), Z24
-	VFMADD231PS.BCST 12(R10), Z24, Z0
-	VFMADD231PS.BCST 12(R10)(DI*1), Z24, Z1
-	VFMADD231PS.BCST 12(R10)(DI*2), Z24, Z2
-	VFMADD231PS.BCST 12(R10)(R8*1), Z24, Z3
-	VFMADD231PS.BCST 12(R10)(DI*4), Z24, Z4
-	VFMADD231PS.BCST 12(R10)(R9*1), Z24, Z5
-	VFMADD231PS.BCST 12(R10)(R8*2), Z24, Z6
-	VFMADD231PS.BCST 12(R11), Z24, Z7
-	VFMADD231PS.BCST 12(R11)(DI*1), Z24, Z8
-	VFMADD231PS.BCST 12(R11)(DI*2), Z24, Z9
-	VFMADD231PS.BCST 12(R11)(R8*1), Z24, Z10
-	VFMADD231PS.BCST 12(R11)(DI*4), Z24, Z11
-	VFMADD231PS.BCST 12(R11)(R9*1), Z24, Z12
-	VFMADD231PS.BCST 12(R11)(R8*2), Z24, Z13
-	VFMADD231PS.BCST 12(R12), Z24, Z14
-	VFMADD231PS.BCST 12(R12)(DI*1), Z24, Z15
-	VFMADD231PS.BCST 12(R12)(DI*2), Z24, Z16
-	VFMADD231PS.BCST 12(R12)(R8*1), Z24, Z17
-	VFMADD231PS.BCST 12(R12)(DI*4), Z24, Z18
-	VFMADD231PS.BCST 12(R12)(R9*1), Z24, Z19
-	VFMADD231PS.BCST 12(R12)(R8*2), Z24, Z20
-	VFMADD231PS.BCST 12(R13), Z24, Z21
-	VFMADD231PS.BCST 12(R13)(DI*1), Z24, Z22
-	VFMADD231PS.BCST 12(R13)(DI*2), Z24, Z23
-	ADDQ $16, R10
-	ADDQ $16, R11
-	ADDQ $16, R12
-	ADDQ $16, R13
-	ADDQ $256, SI
-	DECQ CX
-	JNE loop7
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop6
-
-none5:
-	MOVQ Args_Taps1(AX), BX
-	MOVQ Args_N1(AX), DX
-	TESTQ DX, DX
-	JLE none8
-
-loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	VMOVUPS (SI), Z24
-	VFMADD231PS.BCST (R10), Z24, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z24, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z24, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z24, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z24, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z24, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z24, Z6
-	VFMADD231PS.BCST (R11), Z24, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z24, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z24, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z24, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z24, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z24, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z24, Z13
-	VFMADD231PS.BCST (R12), Z24, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z24, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z24, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z24, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z24, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z24, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z24, Z20
-	VFMADD231PS.BCST (R13), Z24, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z24, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z24, Z23
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop9
-
-none8:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	MOVQ Args_Add(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	CMPQ Args_Add(AX), $0
-	JEQ noadd10
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z0, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z2, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z3, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z4, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z5, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z6, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z7, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z8, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z9, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z10, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z11, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z12, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z13, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z14, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z15, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z16, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z17, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z18, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z19, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z20, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z21, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z22, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	VADDPS Z24, Z23, Z23
-
-noadd10:
-	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
-	VBROADCASTSS Args_Lo(AX), Z24
-	VMAXPS Z0, Z24, Z0
-	VMAXPS Z1, Z24, Z1
-	VMAXPS Z2, Z24, Z2
-	VMAXPS Z3, Z24, Z3
-	VMAXPS Z4, Z24, Z4
-	VMAXPS Z5, Z24, Z5
-	VMAXPS Z6, Z24, Z6
-	VMAXPS Z7, Z24, Z7
-	VMAXPS Z8, Z24, Z8
-	VMAXPS Z9, Z24, Z9
-	VMAXPS Z10, Z24, Z10
-	VMAXPS Z11, Z24, Z11
-	VMAXPS Z12, Z24, Z12
-	VMAXPS Z13, Z24, Z13
-	VMAXPS Z14, Z24, Z14
-	VMAXPS Z15, Z24, Z15
-	VMAXPS Z16, Z24, Z16
-	VMAXPS Z17, Z24, Z17
-	VMAXPS Z18, Z24, Z18
-	VMAXPS Z19, Z24, Z19
-	VMAXPS Z20, Z24, Z20
-	VMAXPS Z21, Z24, Z21
-	VMAXPS Z22, Z24, Z22
-	VMAXPS Z23, Z24, Z23
-	VBROADCASTSS Args_Hi(AX), Z24
-	VMINPS Z0, Z24, Z0
-	VMINPS Z1, Z24, Z1
-	VMINPS Z2, Z24, Z2
-	VMINPS Z3, Z24, Z3
-	VMINPS Z4, Z24, Z4
-	VMINPS Z5, Z24, Z5
-	VMINPS Z6, Z24, Z6
-	VMINPS Z7, Z24, Z7
-	VMINPS Z8, Z24, Z8
-	VMINPS Z9, Z24, Z9
-	VMINPS Z10, Z24, Z10
-	VMINPS Z11, Z24, Z11
-	VMINPS Z12, Z24, Z12
-	VMINPS Z13, Z24, Z13
-	VMINPS Z14, Z24, Z14
-	VMINPS Z15, Z24, Z15
-	VMINPS Z16, Z24, Z16
-	VMINPS Z17, Z24, Z17
-	VMINPS Z18, Z24, Z18
-	VMINPS Z19, Z24, Z19
-	VMINPS Z20, Z24, Z20
-	VMINPS Z21, Z24, Z21
-	VMINPS Z22, Z24, Z22
-	VMINPS Z23, Z24, Z23
-
-noclamp11:
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS Z0, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z1, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z2, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z3, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z4, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z5, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z6, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z7, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z8, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z9, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z10, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z11, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z12, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z13, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z14, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z15, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z16, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z17, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z18, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z19, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z20, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z21, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z22, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z23, K1, (BX)
-	IMUL3Q $24, DX, DX
-	ADDQ DX, Args_COff(AX)
-	IMUL3Q $24, Args_RowStride(AX), DX
-	ADDQ DX, Args_AOff(AX)
-	DECQ Args_Tiles(AX)
-	JNE tile1
-	VZEROUPPER
-	RET
-
-// func taps25x1_avx512(a *Args)
-TEXT ·taps25x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-tile1:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	TESTQ $1, Args_Flags(AX)
-	JEQ bias2
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS.Z (BX), K1, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	JMP started4
-
-bias2:
-	MOVQ Args_Bias(AX), BX
-	TESTQ BX, BX
-	JEQ zero3
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVAPS Z0, Z1
-	VMOVAPS Z0, Z2
-	VMOVAPS Z0, Z3
-	VMOVAPS Z0, Z4
-	VMOVAPS Z0, Z5
-	VMOVAPS Z0, Z6
-	VMOVAPS Z0, Z7
-	VMOVAPS Z0, Z8
-	VMOVAPS Z0, Z9
-	VMOVAPS Z0, Z10
-	VMOVAPS Z0, Z11
-	VMOVAPS Z0, Z12
-	VMOVAPS Z0, Z13
-	VMOVAPS Z0, Z14
-	VMOVAPS Z0, Z15
-	VMOVAPS Z0, Z16
-	VMOVAPS Z0, Z17
-	VMOVAPS Z0, Z18
-	VMOVAPS Z0, Z19
-	VMOVAPS Z0, Z20
-	VMOVAPS Z0, Z21
-	VMOVAPS Z0, Z22
-	VMOVAPS Z0, Z23
-	VMOVAPS Z0, Z24
-	JMP started4
-
-zero3:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	VPXORD Z24, Z24, Z24
-
-started4:
-	MOVQ Args_RowStride(AX), DI
-	LEAQ (DI)(DI*2), R8
-	LEAQ (DI)(DI*4), R9
-	MOVQ Args_TapsV(AX), BX
-	MOVQ Args_NV(AX), DX
-	TESTQ DX, DX
-	JLE none5
-
-loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	MOVQ $4, CX
-
-loop7:
-	VMOVUPS (SI), Z25
-	VFMADD231PS.BCST (R10), Z25, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z25, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z25, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z25, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z25, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z25, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z25, Z6
-	VFMADD231PS.BCST (R11), Z25, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z25, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z25, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z25, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z25, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z25, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z25, Z13
-	VFMADD231PS.BCST (R12), Z25, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z25, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z25, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z25, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z25, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z25, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z25, Z20
-	VFMADD231PS.BCST (R13), Z25, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z25, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z25, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z25, Z24
-	VMOVUPS 64(SI), Z25
-	VFMADD231PS.BCST 4(R10), Z25, Z0
-	VFMADD231PS.BCST 4(R10)(DI*1), Z25, Z1
-	VFMADD231PS.BCST 4(R10)(DI*2), Z25, Z2
-	VFMADD231PS.BCST 4(R10)(R8*1), Z25, Z3
-	VFMADD231PS.BCST 4(R10)(DI*4), Z25, Z4
-	VFMADD231PS.BCST 4(R10)(R9*1), Z25, Z5
-	VFMADD231PS.BCST 4(R10)(R8*2), Z25, Z6
-	VFMADD231PS.BCST 4(R11), Z25, Z7
-	VFMADD231PS.BCST 4(R11)(DI*1), Z25, Z8
-	VFMADD231PS.BCST 4(R11)(DI*2), Z25, Z9
-	VFMADD231PS.BCST 4(R11)(R8*1), Z25, Z10
-	VFMADD231PS.BCST 4(R11)(DI*4), Z25, Z11
-	VFMADD231PS.BCST 4(R11)(R9*1), Z25, Z12
-	VFMADD231PS.BCST 4(R11)(R8*2), Z25, Z13
-	VFMADD231PS.BCST 4(R12), Z25, Z14
-	VFMADD231PS.BCST 4(R12)(DI*1), Z25, Z15
-	VFMADD231PS.BCST 4(R12)(DI*2), Z25, Z16
-	VFMADD231PS.BCST 4(R12)(R8*1), Z25, Z17
-	VFMADD231PS.BCST 4(R12)(DI*4), Z25, Z18
-	VFMADD231PS.BCST 4(R12)(R9*1), Z25, Z19
-	VFMADD231PS.BCST 4(R12)(R8*2), Z25, Z20
-	VFMADD231PS.BCST 4(R13), Z25, Z21
-	VFMADD231PS.BCST 4(R13)(DI*1), Z25, Z22
-	VFMADD231PS.BCST 4(R13)(DI*2), Z25, Z23
-	VFMADD231PS.BCST 4(R13)(R8*1), Z25, Z24
-	VMOVUPS 128(SI), Z25
-	VFMADD231PS.BCST 8(R10), Z25, Z0
-	VFMADD231PS.BCST 8(R10)(DI*1), Z25, Z1
-	VFMADD231PS.BCST 8(R10)(DI*2), Z25, Z2
-	VFMADD231PS.BCST 8(R10)(R8*1), Z25, Z3
-	VFMADD231PS.BCST 8(R10)(DI*4), Z25, Z4
-	VFMADD231PS.BCST 8(R10)(R9*1), Z25, Z5
-	VFMADD231PS.BCST 8(R10)(R8*2), Z25, Z6
-	VFMADD231PS.BCST 8(R11), Z25, Z7
-	VFMADD231PS.BCST 8(R11)(DI*1), Z25, Z8
-	VFMADD231PS.BCST 8(R11)(DI*2), Z25, Z9
-	VFMADD231PS.BCST 8(R11)(R8*1), Z25, Z10
-	VFMADD231PS.BCST 8(R11)(DI*4), Z25, Z11
-	VFMADD231PS.BCST 8(R11)(R9*1), Z25, Z12
-	VFMADD231PS.BCST 8(R11)(R8*2), Z25, Z13
-	VFMADD231PS.BCST 8(R12), Z25, Z14
-	VFMADD231PS.BCST 8(R12)(DI*1), Z25, Z15
-	VFMADD231PS.BCST 8(R12)(DI*2), Z25, Z16
-	VFMADD231PS.BCST 8(R12)(R8*1), Z25, Z17
-	VFMADD231PS.BCST 8(R12)(DI*4), Z25, Z18
-	VFMADD231PS.BCST 8(R12)(R9*1), Z25, Z19
-	VFMADD231PS.BCST 8(R12)(R8*2), Z25, Z20
-	VFMADD231PS.BCST 8(R13), Z25, Z21
-	VFMADD231PS.BCST 8(R13)(DI*1), Z25, Z22
-	VFMADD231PS.BCST 8(R13)(DI*2), Z25, Z23
-	VFMADD231PS.BCST 8(R13)(R8*1), Z25, Z24
-	VMOVUPS 192(SI), Z25
-	VFMADD231PS.BCST 12(R10), Z25, Z0
-	VFMADD231PS.BCST 12(R10)(DI*1), Z25, Z1
-	VFMADD231PS.BCST 12(R10)(DI*2), Z25, Z2
-	VFMADD231PS.BCST 12(R10)(R8*1), Z25, Z3
-	VFMADD231PS.BCST 12(R10)(DI*4), Z25, Z4
-	VFMADD231PS.BCST 12(R10)(R9*1), Z25, Z5
-	VFMADD231PS.BCST 12(R10)(R8*2), Z25, Z6
-	VFMADD231PS.BCST 12(R11), Z25, Z7
-	VFMADD231PS.BCST 12(R11)(DI*1), Z25, Z8
-	VFMADD231PS.BCST 12(R11)(DI*2), Z25, Z9
-	VFMADD231PS.BCST 12(R11)(R8*1), Z25, Z10
-	VFMADD231PS.BCST 12(R11)(DI*4), Z25, Z11
-	VFMADD231PS.BCST 12(R11)(R9*1), Z25, Z12
-	VFMADD231PS.BCST 12(R11)(R8*2), Z25, Z13
-	VFMADD231PS.BCST 12(R12), Z25, Z14
-	VFMADD231PS.BCST 12(R12)(DI*1), Z25, Z15
-	VFMADD231PS.BCST 12(R12)(DI*2), Z25, Z16
-	VFMADD231PS.BCST 12(R12)(R8*1), Z25, Z17
-	VFMADD231PS.BCST 12(R12)(DI*4), Z25, Z18
-	VFMADD231PS.BCST 12(R12)(R9*1), Z25, Z19
-	VFMADD231PS.BCST 12(R12)(R8*2), Z25, Z20
-	VFMADD231PS.BCST 12(R13), Z25, Z21
-	VFMADD231PS.BCST 12(R13)(DI*1), Z25, Z22
-	VFMADD231PS.BCST 12(R13)(DI*2), Z25, Z23
-	VFMADD231PS.BCST 12(R13)(R8*1), Z25, Z24
-	ADDQ $16, R10
-	ADDQ $16, R11
-	ADDQ $16, R12
-	ADDQ $16, R13
-	ADDQ $256, SI
-	DECQ CX
-	JNE loop7
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop6
-
-none5:
-	MOVQ Args_Taps1(AX), BX
-	MOVQ Args_N1(AX), DX
-	TESTQ DX, DX
-	JLE none8
-
-loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	VMOVUPS (SI), Z25
-	VFMADD231PS.BCST (R10), Z25, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z25, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z25, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z25, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z25, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z25, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z25, Z6
-	VFMADD231PS.BCST (R11), Z25, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z25, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z25, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z25, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z25, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z25, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z25, Z13
-	VFMADD231PS.BCST (R12), Z25, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z25, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z25, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z25, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z25, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z25, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z25, Z20
-	VFMADD231PS.BCST (R13), Z25, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z25, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z25, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z25, Z24
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop9
-
-none8:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	MOVQ Args_Add(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	CMPQ Args_Add(AX), $0
-	JEQ noadd10
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z0, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z2, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z3, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z4, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z5, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z6, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z7, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z8, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z9, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z10, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z11, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z12, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z13, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z14, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z15, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z16, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z17, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z18, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z19, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z20, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z21, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z22, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z23, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	VADDPS Z25, Z24, Z24
-
-noadd10:
-	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
-	VBROADCASTSS Args_Lo(AX), Z25
-	VMAXPS Z0, Z25, Z0
-	VMAXPS Z1, Z25, Z1
-	VMAXPS Z2, Z25, Z2
-	VMAXPS Z3, Z25, Z3
-	VMAXPS Z4, Z25, Z4
-	VMAXPS Z5, Z25, Z5
-	VMAXPS Z6, Z25, Z6
-	VMAXPS Z7, Z25, Z7
-	VMAXPS Z8, Z25, Z8
-	VMAXPS Z9, Z25, Z9
-	VMAXPS Z10, Z25, Z10
-	VMAXPS Z11, Z25, Z11
-	VMAXPS Z12, Z25, Z12
-	VMAXPS Z13, Z25, Z13
-	VMAXPS Z14, Z25, Z14
-	VMAXPS Z15, Z25, Z15
-	VMAXPS Z16, Z25, Z16
-	VMAXPS Z17, Z25, Z17
-	VMAXPS Z18, Z25, Z18
-	VMAXPS Z19, Z25, Z19
-	VMAXPS Z20, Z25, Z20
-	VMAXPS Z21, Z25, Z21
-	VMAXPS Z22, Z25, Z22
-	VMAXPS Z23, Z25, Z23
-	VMAXPS Z24, Z25, Z24
-	VBROADCASTSS Args_Hi(AX), Z25
-	VMINPS Z0, Z25, Z0
-	VMINPS Z1, Z25, Z1
-	VMINPS Z2, Z25, Z2
-	VMINPS Z3, Z25, Z3
-	VMINPS Z4, Z25, Z4
-	VMINPS Z5, Z25, Z5
-	VMINPS Z6, Z25, Z6
-	VMINPS Z7, Z25, Z7
-	VMINPS Z8, Z25, Z8
-	VMINPS Z9, Z25, Z9
-	VMINPS Z10, Z25, Z10
-	VMINPS Z11, Z25, Z11
-	VMINPS Z12, Z25, Z12
-	VMINPS Z13, Z25, Z13
-	VMINPS Z14, Z25, Z14
-	VMINPS Z15, Z25, Z15
-	VMINPS Z16, Z25, Z16
-	VMINPS Z17, Z25, Z17
-	VMINPS Z18, Z25, Z18
-	VMINPS Z19, Z25, Z19
-	VMINPS Z20, Z25, Z20
-	VMINPS Z21, Z25, Z21
-	VMINPS Z22, Z25, Z22
-	VMINPS Z23, Z25, Z23
-	VMINPS Z24, Z25, Z24
-
-noclamp11:
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS Z0, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z1, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z2, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z3, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z4, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z5, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z6, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z7, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z8, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z9, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z10, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z11, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z12, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z13, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z14, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z15, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z16, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z17, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z18, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z19, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z20, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z21, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z22, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z23, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z24, K1, (BX)
-	IMUL3Q $25, DX, DX
-	ADDQ DX, Args_COff(AX)
-	IMUL3Q $25, Args_RowStride(AX), DX
-	ADDQ DX, Args_AOff(AX)
-	DECQ Args_Tiles(AX)
-	JNE tile1
-	VZEROUPPER
-	RET
-
-// func taps26x1_avx512(a *Args)
-TEXT ·taps26x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-tile1:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	TESTQ $1, Args_Flags(AX)
-	JEQ bias2
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS.Z (BX), K1, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	JMP started4
-
-bias2:
-	MOVQ Args_Bias(AX), BX
-	TESTQ BX, BX
-	JEQ zero3
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVAPS Z0, Z1
-	VMOVAPS Z0, Z2
-	VMOVAPS Z0, Z3
-	VMOVAPS Z0, Z4
-	VMOVAPS Z0, Z5
-	VMOVAPS Z0, Z6
-	VMOVAPS Z0, Z7
-	VMOVAPS Z0, Z8
-	VMOVAPS Z0, Z9
-	VMOVAPS Z0, Z10
-	VMOVAPS Z0, Z11
-	VMOVAPS Z0, Z12
-	VMOVAPS Z0, Z13
-	VMOVAPS Z0, Z14
-	VMOVAPS Z0, Z15
-	VMOVAPS Z0, Z16
-	VMOVAPS Z0, Z17
-	VMOVAPS Z0, Z18
-	VMOVAPS Z0, Z19
-	VMOVAPS Z0, Z20
-	VMOVAPS Z0, Z21
-	VMOVAPS Z0, Z22
-	VMOVAPS Z0, Z23
-	VMOVAPS Z0, Z24
-	VMOVAPS Z0, Z25
-	JMP started4
-
-zero3:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	VPXORD Z24, Z24, Z24
-	VPXORD Z25, Z25, Z25
-
-started4:
-	MOVQ Args_RowStride(AX), DI
-	LEAQ (DI)(DI*2), R8
-	LEAQ (DI)(DI*4), R9
-	MOVQ Args_TapsV(AX), BX
-	MOVQ Args_NV(AX), DX
-	TESTQ DX, DX
-	JLE none5
-
-loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	MOVQ $4, CX
-
-loop7:
-	VMOVUPS (SI), Z26
-	VFMADD231PS.BCST (R10), Z26, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z26, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z26, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z26, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z26, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z26, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z26, Z6
-	VFMADD231PS.BCST (R11), Z26, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z26, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z26, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z26, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z26, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z26, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z26, Z13
-	VFMADD231PS.BCST (R12), Z26, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z26, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z26, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z26, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z26, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z26, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z26, Z20
-	VFMADD231PS.BCST (R13), Z26, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z26, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z26, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z26, Z24
-	VFMADD231PS.BCST (R13)(DI*4), Z26, Z25
-	VMOVUPS 64(SI), Z26
-	VFMADD231PS.BCST 4(R10), Z26, Z0
-	VFMADD231PS.BCST 4(R10)(DI*1), Z26, Z1
-	VFMADD231PS.BCST 4(R10)(DI*2), Z26, Z2
-	VFMADD231PS.BCST 4(R10)(R8*1), Z26, Z3
-	VFMADD231PS.BCST 4(R10)(DI*4), Z26, Z4
-	VFMADD231PS.BCST 4(R10)(R9*1), Z26, Z5
-	VFMADD231PS.BCST 4(R10)(R8*2), Z26, Z6
-	VFMADD231PS.BCST 4(R11), Z26, Z7
-	VFMADD231PS.BCST 4(R11)(DI*1), Z26, Z8
-	VFMADD231PS.BCST 4(R11)(DI*2), Z26, Z9
-	VFMADD231PS.BCST 4(R11)(R8*1), Z26, Z10
-	VFMADD231PS.BCST 4(R11)(DI*4), Z26, Z11
-	VFMADD231PS.BCST 4(R11)(R9*1), Z26, Z12
-	VFMADD231PS.BCST 4(R11)(R8*2), Z26, Z13
-	VFMADD231PS.BCST 4(R12), Z26, Z14
-	VFMADD231PS.BCST 4(R12)(DI*1), Z26, Z15
-	VFMADD231PS.BCST 4(R12)(DI*2), Z26, Z16
-	VFMADD231PS.BCST 4(R12)(R8*1), Z26, Z17
-	VFMADD231PS.BCST 4(R12)(DI*4), Z26, Z18
-	VFMADD231PS.BCST 4(R12)(R9*1), Z26, Z19
-	VFMADD231PS.BCST 4(R12)(R8*2), Z26, Z20
-	VFMADD231PS.BCST 4(R13), Z26, Z21
-	VFMADD231PS.BCST 4(R13)(DI*1), Z26, Z22
-	VFMADD231PS.BCST 4(R13)(DI*2), Z26, Z23
-	VFMADD231PS.BCST 4(R13)(R8*1), Z26, Z24
-	VFMADD231PS.BCST 4(R13)(DI*4), Z26, Z25
-	VMOVUPS 128(SI), Z26
-	VFMADD231PS.BCST 8(R10), Z26, Z0
-	VFMADD231PS.BCST 8(R10)(DI*1), Z26, Z1
-	VFMADD231PS.BCST 8(R10)(DI*2), Z26, Z2
-	VFMADD231PS.BCST 8(R10)(R8*1), Z26, Z3
-	VFMADD231PS.BCST 8(R10)(DI*4), Z26, Z4
-	VFMADD231PS.BCST 8(R10)(R9*1), Z26, Z5
-	VFMADD231PS.BCST 8(R10)(R8*2), Z26, Z6
-	VFMADD231PS.BCST 8(R11), Z26, Z7
-	VFMADD231PS.BCST 8(R11)(DI*1), Z26, Z8
-	VFMADD231PS.BCST 8(R11)(DI*2), Z26, Z9
-	VFMADD231PS.BCST 8(R11)(R8*1), Z26, Z10
-	VFMADD231PS.BCST 8(R11)(DI*4), Z26, Z11
-	VFMADD231PS.BCST 8(R11)(R9*1), Z26, Z12
-	VFMADD231PS.BCST 8(R11)(R8*2), Z26, Z13
-	VFMADD231PS.BCST 8(R12), Z26, Z14
-	VFMADD231PS.BCST 8(R12)(DI*1), Z26, Z15
-	VFMADD231PS.BCST 8(R12)(DI*2), Z26, Z16
-	VFMADD231PS.BCST 8(R12)(R8*1), Z26, Z17
-	VFMADD231PS.BCST 8(R12)(DI*4), Z26, Z18
-	VFMADD231PS.BCST 8(R12)(R9*1), Z26, Z19
-	VFMADD231PS.BCST 8(R12)(R8*2), Z26, Z20
-	VFMADD231PS.BCST 8(R13), Z26, Z21
-	VFMADD231PS.BCST 8(R13)(DI*1), Z26, Z22
-	VFMADD231PS.BCST 8(R13)(DI*2), Z26, Z23
-	VFMADD231PS.BCST 8(R13)(R8*1), Z26, Z24
-	VFMADD231PS.BCST 8(R13)(DI*4), Z26, Z25
-	VMOVUPS 192(SI), Z26
-	VFMADD231PS.BCST 12(R10), Z26, Z0
-	VFMADD231PS.BCST 12(R10)(DI*1), Z26, Z1
-	VFMADD231PS.BCST 12(R10)(DI*2), Z26, Z2
-	VFMADD231PS.BCST 12(R10)(R8*1), Z26, Z3
-	VFMADD231PS.BCST 12(R10)(DI*4), Z26, Z4
-	VFMADD231PS.BCST 12(R10)(R9*1), Z26, Z5
-	VFMADD231PS.BCST 12(R10)(R8*2), Z26, Z6
-	VFMADD231PS.BCST 12(R11), Z26, Z7
-	VFMADD231PS.BCST 12(R11)(DI*1), Z26, Z8
-	VFMADD231PS.BCST 12(R11)(DI*2), Z26, Z9
-	VFMADD231PS.BCST 12(R11)(R8*1), Z26, Z10
-	VFMADD231PS.BCST 12(R11)(DI*4), Z26, Z11
-	VFMADD231PS.BCST 12(R11)(R9*1), Z26, Z12
-	VFMADD231PS.BCST 12(R11)(R8*2), Z26, Z13
-	VFMADD231PS.BCST 12(R12), Z26, Z14
-	VFMADD231PS.BCST 12(R12)(DI*1), Z26, Z15
-	VFMADD231PS.BCST 12(R12)(DI*2), Z26, Z16
-	VFMADD231PS.BCST 12(R12)(R8*1), Z26, Z17
-	VFMADD231PS.BCST 12(R12)(DI*4), Z26, Z18
-	VFMADD231PS.BCST 12(R12)(R9*1), Z26, Z19
-	VFMADD231PS.BCST 12(R12)(R8*2), Z26, Z20
-	VFMADD231PS.BCST 12(R13), Z26, Z21
-	VFMADD231PS.BCST 12(R13)(DI*1), Z26, Z22
-	VFMADD231PS.BCST 12(R13)(DI*2), Z26, Z23
-	VFMADD231PS.BCST 12(R13)(R8*1), Z26, Z24
-	VFMADD231PS.BCST 12(R13)(DI*4), Z26, Z25
-	ADDQ $16, R10
-	ADDQ $16, R11
-	ADDQ $16, R12
-	ADDQ $16, R13
-	ADDQ $256, SI
-	DECQ CX
-	JNE loop7
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop6
-
-none5:
-	MOVQ Args_Taps1(AX), BX
-	MOVQ Args_N1(AX), DX
-	TESTQ DX, DX
-	JLE none8
-
-loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	VMOVUPS (SI), Z26
-	VFMADD231PS.BCST (R10), Z26, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z26, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z26, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z26, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z26, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z26, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z26, Z6
-	VFMADD231PS.BCST (R11), Z26, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z26, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z26, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z26, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z26, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z26, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z26, Z13
-	VFMADD231PS.BCST (R12), Z26, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z26, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z26, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z26, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z26, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z26, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z26, Z20
-	VFMADD231PS.BCST (R13), Z26, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z26, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z26, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z26, Z24
-	VFMADD231PS.BCST (R13)(DI*4), Z26, Z25
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop9
-
-none8:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	MOVQ Args_Add(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	CMPQ Args_Add(AX), $0
-	JEQ noadd10
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z0, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z2, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z3, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z4, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z5, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z6, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z7, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z8, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z9, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z10, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z11, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z12, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z13, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z14, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z15, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z16, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z17, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z18, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z19, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z20, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z21, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z22, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z23, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z24, Z24
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	VADDPS Z26, Z25, Z25
-
-noadd10:
-	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
-	VBROADCASTSS Args_Lo(AX), Z26
-	VMAXPS Z0, Z26, Z0
-	VMAXPS Z1, Z26, Z1
-	VMAXPS Z2, Z26, Z2
-	VMAXPS Z3, Z26, Z3
-	VMAXPS Z4, Z26, Z4
-	VMAXPS Z5, Z26, Z5
-	VMAXPS Z6, Z26, Z6
-	VMAXPS Z7, Z26, Z7
-	VMAXPS Z8, Z26, Z8
-	VMAXPS Z9, Z26, Z9
-	VMAXPS Z10, Z26, Z10
-	VMAXPS Z11, Z26, Z11
-	VMAXPS Z12, Z26, Z12
-	VMAXPS Z13, Z26, Z13
-	VMAXPS Z14, Z26, Z14
-	VMAXPS Z15, Z26, Z15
-	VMAXPS Z16, Z26, Z16
-	VMAXPS Z17, Z26, Z17
-	VMAXPS Z18, Z26, Z18
-	VMAXPS Z19, Z26, Z19
-	VMAXPS Z20, Z26, Z20
-	VMAXPS Z21, Z26, Z21
-	VMAXPS Z22, Z26, Z22
-	VMAXPS Z23, Z26, Z23
-	VMAXPS Z24, Z26, Z24
-	VMAXPS Z25, Z26, Z25
-	VBROADCASTSS Args_Hi(AX), Z26
-	VMINPS Z0, Z26, Z0
-	VMINPS Z1, Z26, Z1
-	VMINPS Z2, Z26, Z2
-	VMINPS Z3, Z26, Z3
-	VMINPS Z4, Z26, Z4
-	VMINPS Z5, Z26, Z5
-	VMINPS Z6, Z26, Z6
-	VMINPS Z7, Z26, Z7
-	VMINPS Z8, Z26, Z8
-	VMINPS Z9, Z26, Z9
-	VMINPS Z10, Z26, Z10
-	VMINPS Z11, Z26, Z11
-	VMINPS Z12, Z26, Z12
-	VMINPS Z13, Z26, Z13
-	VMINPS Z14, Z26, Z14
-	VMINPS Z15, Z26, Z15
-	VMINPS Z16, Z26, Z16
-	VMINPS Z17, Z26, Z17
-	VMINPS Z18, Z26, Z18
-	VMINPS Z19, Z26, Z19
-	VMINPS Z20, Z26, Z20
-	VMINPS Z21, Z26, Z21
-	VMINPS Z22, Z26, Z22
-	VMINPS Z23, Z26, Z23
-	VMINPS Z24, Z26, Z24
-	VMINPS Z25, Z26, Z25
-
-noclamp11:
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS Z0, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z1, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z2, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z3, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z4, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z5, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z6, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z7, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z8, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z9, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z10, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z11, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z12, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z13, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z14, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z15, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z16, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z17, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z18, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z19, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z20, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z21, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z22, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z23, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z24, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z25, K1, (BX)
-	IMUL3Q $26, DX, DX
-	ADDQ DX, Args_COff(AX)
-	IMUL3Q $26, Args_RowStride(AX), DX
-	ADDQ DX, Args_AOff(AX)
-	DECQ Args_Tiles(AX)
-	JNE tile1
-	VZEROUPPER
-	RET
-
-// func taps27x1_avx512(a *Args)
-TEXT ·taps27x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-tile1:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	TESTQ $1, Args_Flags(AX)
-	JEQ bias2
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS.Z (BX), K1, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	JMP started4
-
-bias2:
-	MOVQ Args_Bias(AX), BX
-	TESTQ BX, BX
-	JEQ zero3
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVAPS Z0, Z1
-	VMOVAPS Z0, Z2
-	VMOVAPS Z0, Z3
-	VMOVAPS Z0, Z4
-	VMOVAPS Z0, Z5
-	VMOVAPS Z0, Z6
-	VMOVAPS Z0, Z7
-	VMOVAPS Z0, Z8
-	VMOVAPS Z0, Z9
-	VMOVAPS Z0, Z10
-	VMOVAPS Z0, Z11
-	VMOVAPS Z0, Z12
-	VMOVAPS Z0, Z13
-	VMOVAPS Z0, Z14
-	VMOVAPS Z0, Z15
-	VMOVAPS Z0, Z16
-	VMOVAPS Z0, Z17
-	VMOVAPS Z0, Z18
-	VMOVAPS Z0, Z19
-	VMOVAPS Z0, Z20
-	VMOVAPS Z0, Z21
-	VMOVAPS Z0, Z22
-	VMOVAPS Z0, Z23
-	VMOVAPS Z0, Z24
-	VMOVAPS Z0, Z25
-	VMOVAPS Z0, Z26
-	JMP started4
-
-zero3:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	VPXORD Z24, Z24, Z24
-	VPXORD Z25, Z25, Z25
-	VPXORD Z26, Z26, Z26
-
-started4:
-	MOVQ Args_RowStride(AX), DI
-	LEAQ (DI)(DI*2), R8
-	LEAQ (DI)(DI*4), R9
-	MOVQ Args_TapsV(AX), BX
-	MOVQ Args_NV(AX), DX
-	TESTQ DX, DX
-	JLE none5
-
-loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	MOVQ $4, CX
-
-loop7:
-	VMOVUPS (SI), Z27
-	VFMADD231PS.BCST (R10), Z27, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z27, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z27, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z27, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z27, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z27, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z27, Z6
-	VFMADD231PS.BCST (R11), Z27, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z27, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z27, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z27, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z27, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z27, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z27, Z13
-	VFMADD231PS.BCST (R12), Z27, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z27, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z27, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z27, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z27, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z27, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z27, Z20
-	VFMADD231PS.BCST (R13), Z27, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z27, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z27, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z27, Z24
-	VFMADD231PS.BCST (R13)(DI*4), Z27, Z25
-	VFMADD231PS.BCST (R13)(R9*1), Z27, Z26
-	VMOVUPS 64(SI), Z27
-	VFMADD231PS.BCST 4(R10), Z27, Z0
-	VFMADD231PS.BCST 4(R10)(DI*1), Z27, Z1
-	VFMADD231PS.BCST 4(R10)(DI*2), Z27, Z2
-	VFMADD231PS.BCST 4(R10)(R8*1), Z27, Z3
-	VFMADD231PS.BCST 4(R10)(DI*4), Z27, Z4
-	VFMADD231PS.BCST 4(R10)(R9*1), Z27, Z5
-	VFMADD231PS.BCST 4(R10)(R8*2), Z27, Z6
-	VFMADD231PS.BCST 4(R11), Z27, Z7
-	VFMADD231PS.BCST 4(R11)(DI*1), Z27, Z8
-	VFMADD231PS.BCST 4(R11)(DI*2), Z27, Z9
-	VFMADD231PS.BCST 4(R11)(R8*1), Z27, Z10
-	VFMADD231PS.BCST 4(R11)(DI*4), Z27, Z11
-	VFMADD231PS.BCST 4(R11)(R9*1), Z27, Z12
-	VFMADD231PS.BCST 4(R11)(R8*2), Z27, Z13
-	VFMADD231PS.BCST 4(R12), Z27, Z14
-	VFMADD231PS.BCST 4(R12)(DI*1), Z27, Z15
-	VFMADD231PS.BCST 4(R12)(DI*2), Z27, Z16
-	VFMADD231PS.BCST 4(R12)(R8*1), Z27, Z17
-	VFMADD231PS.BCST 4(R12)(DI*4), Z27, Z18
-	VFMADD231PS.BCST 4(R12)(R9*1), Z27, Z19
-	VFMADD231PS.BCST 4(R12)(R8*2), Z27, Z20
-	VFMADD231PS.BCST 4(R13), Z27, Z21
-	VFMADD231PS.BCST 4(R13)(DI*1), Z27, Z22
-	VFMADD231PS.BCST 4(R13)(DI*2), Z27, Z23
-	VFMADD231PS.BCST 4(R13)(R8*1), Z27, Z24
-	VFMADD231PS.BCST 4(R13)(DI*4), Z27, Z25
-	VFMADD231PS.BCST 4(R13)(R9*1), Z27, Z26
-	VMOVUPS 128(SI), Z27
-	VFMADD231PS.BCST 8(R10), Z27, Z0
-	VFMADD231PS.BCST 8(R10)(DI*1), Z27, Z1
-	VFMADD231PS.BCST 8(R10)(DI*2), Z27, Z2
-	VFMADD231PS.BCST 8(R10)(R8*1), Z27, Z3
-	VFMADD231PS.BCST 8(R10)(DI*4), Z27, Z4
-	VFMADD231PS.BCST 8(R10)(R9*1), Z27, Z5
-	VFMADD231PS.BCST 8(R10)(R8*2), Z27, Z6
-	VFMADD231PS.BCST 8(R11), Z27, Z7
-	VFMADD231PS.BCST 8(R11)(DI*1), Z27, Z8
-	VFMADD231PS.BCST 8(R11)(DI*2), Z27, Z9
-	VFMADD231PS.BCST 8(R11)(R8*1), Z27, Z10
-	VFMADD231PS.BCST 8(R11)(DI*4), Z27, Z11
-	VFMADD231PS.BCST 8(R11)(R9*1), Z27, Z12
-	VFMADD231PS.BCST 8(R11)(R8*2), Z27, Z13
-	VFMADD231PS.BCST 8(R12), Z27, Z14
-	VFMADD231PS.BCST 8(R12)(DI*1), Z27, Z15
-	VFMADD231PS.BCST 8(R12)(DI*2), Z27, Z16
-	VFMADD231PS.BCST 8(R12)(R8*1), Z27, Z17
-	VFMADD231PS.BCST 8(R12)(DI*4), Z27, Z18
-	VFMADD231PS.BCST 8(R12)(R9*1), Z27, Z19
-	VFMADD231PS.BCST 8(R12)(R8*2), Z27, Z20
-	VFMADD231PS.BCST 8(R13), Z27, Z21
-	VFMADD231PS.BCST 8(R13)(DI*1), Z27, Z22
-	VFMADD231PS.BCST 8(R13)(DI*2), Z27, Z23
-	VFMADD231PS.BCST 8(R13)(R8*1), Z27, Z24
-	VFMADD231PS.BCST 8(R13)(DI*4), Z27, Z25
-	VFMADD231PS.BCST 8(R13)(R9*1), Z27, Z26
-	VMOVUPS 192(SI), Z27
-	VFMADD231PS.BCST 12(R10), Z27, Z0
-	VFMADD231PS.BCST 12(R10)(DI*1), Z27, Z1
-	VFMADD231PS.BCST 12(R10)(DI*2), Z27, Z2
-	VFMADD231PS.BCST 12(R10)(R8*1), Z27, Z3
-	VFMADD231PS.BCST 12(R10)(DI*4), Z27, Z4
-	VFMADD231PS.BCST 12(R10)(R9*1), Z27, Z5
-	VFMADD231PS.BCST 12(R10)(R8*2), Z27, Z6
-	VFMADD231PS.BCST 12(R11), Z27, Z7
-	VFMADD231PS.BCST 12(R11)(DI*1), Z27, Z8
-	VFMADD231PS.BCST 12(R11)(DI*2), Z27, Z9
-	VFMADD231PS.BCST 12(R11)(R8*1), Z27, Z10
-	VFMADD231PS.BCST 12(R11)(DI*4), Z27, Z11
-	VFMADD231PS.BCST 12(R11)(R9*1), Z27, Z12
-	VFMADD231PS.BCST 12(R11)(R8*2), Z27, Z13
-	VFMADD231PS.BCST 12(R12), Z27, Z14
-	VFMADD231PS.BCST 12(R12)(DI*1), Z27, Z15
-	VFMADD231PS.BCST 12(R12)(DI*2), Z27, Z16
-	VFMADD231PS.BCST 12(R12)(R8*1), Z27, Z17
-	VFMADD231PS.BCST 12(R12)(DI*4), Z27, Z18
-	VFMADD231PS.BCST 12(R12)(R9*1), Z27, Z19
-	VFMADD231PS.BCST 12(R12)(R8*2), Z27, Z20
-	VFMADD231PS.BCST 12(R13), Z27, Z21
-	VFMADD231PS.BCST 12(R13)(DI*1), Z27, Z22
-	VFMADD231PS.BCST 12(R13)(DI*2), Z27, Z23
-	VFMADD231PS.BCST 12(R13)(R8*1), Z27, Z24
-	VFMADD231PS.BCST 12(R13)(DI*4), Z27, Z25
-	VFMADD231PS.BCST 12(R13)(R9*1), Z27, Z26
-	ADDQ $16, R10
-	ADDQ $16, R11
-	ADDQ $16, R12
-	ADDQ $16, R13
-	ADDQ $256, SI
-	DECQ CX
-	JNE loop7
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop6
-
-none5:
-	MOVQ Args_Taps1(AX), BX
-	MOVQ Args_N1(AX), DX
-	TESTQ DX, DX
-	JLE none8
-
-loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	VMOVUPS (SI), Z27
-	VFMADD231PS.BCST (R10), Z27, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z27, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z27, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z27, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z27, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z27, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z27, Z6
-	VFMADD231PS.BCST (R11), Z27, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z27, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z27, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z27, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z27, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z27, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z27, Z13
-	VFMADD231PS.BCST (R12), Z27, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z27, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z27, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z27, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z27, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z27, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z27, Z20
-	VFMADD231PS.BCST (R13), Z27, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z27, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z27, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z27, Z24
-	VFMADD231PS.BCST (R13)(DI*4), Z27, Z25
-	VFMADD231PS.BCST (R13)(R9*1), Z27, Z26
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop9
-
-none8:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	MOVQ Args_Add(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	CMPQ Args_Add(AX), $0
-	JEQ noadd10
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z0, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z2, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z3, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z4, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z5, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z6, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z7, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z8, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z9, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z10, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z11, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z12, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z13, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z14, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z15, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z16, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z17, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z18, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z19, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z20, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z21, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z22, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z23, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z24, Z24
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z25, Z25
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	VADDPS Z27, Z26, Z26
-
-noadd10:
-	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
-	VBROADCASTSS Args_Lo(AX), Z27
-	VMAXPS Z0, Z27, Z0
-	VMAXPS Z1, Z27, Z1
-	VMAXPS Z2, Z27, Z2
-	VMAXPS Z3, Z27, Z3
-	VMAXPS Z4, Z27, Z4
-	VMAXPS Z5, Z27, Z5
-	VMAXPS Z6, Z27, Z6
-	VMAXPS Z7, Z27, Z7
-	VMAXPS Z8, Z27, Z8
-	VMAXPS Z9, Z27, Z9
-	VMAXPS Z10, Z27, Z10
-	VMAXPS Z11, Z27, Z11
-	VMAXPS Z12, Z27, Z12
-	VMAXPS Z13, Z27, Z13
-	VMAXPS Z14, Z27, Z14
-	VMAXPS Z15, Z27, Z15
-	VMAXPS Z16, Z27, Z16
-	VMAXPS Z17, Z27, Z17
-	VMAXPS Z18, Z27, Z18
-	VMAXPS Z19, Z27, Z19
-	VMAXPS Z20, Z27, Z20
-	VMAXPS Z21, Z27, Z21
-	VMAXPS Z22, Z27, Z22
-	VMAXPS Z23, Z27, Z23
-	VMAXPS Z24, Z27, Z24
-	VMAXPS Z25, Z27, Z25
-	VMAXPS Z26, Z27, Z26
-	VBROADCASTSS Args_Hi(AX), Z27
-	VMINPS Z0, Z27, Z0
-	VMINPS Z1, Z27, Z1
-	VMINPS Z2, Z27, Z2
-	VMINPS Z3, Z27, Z3
-	VMINPS Z4, Z27, Z4
-	VMINPS Z5, Z27, Z5
-	VMINPS Z6, Z27, Z6
-	VMINPS Z7, Z27, Z7
-	VMINPS Z8, Z27, Z8
-	VMINPS Z9, Z27, Z9
-	VMINPS Z10, Z27, Z10
-	VMINPS Z11, Z27, Z11
-	VMINPS Z12, Z27, Z12
-	VMINPS Z13, Z27, Z13
-	VMINPS Z14, Z27, Z14
-	VMINPS Z15, Z27, Z15
-	VMINPS Z16, Z27, Z16
-	VMINPS Z17, Z27, Z17
-	VMINPS Z18, Z27, Z18
-	VMINPS Z19, Z27, Z19
-	VMINPS Z20, Z27, Z20
-	VMINPS Z21, Z27, Z21
-	VMINPS Z22, Z27, Z22
-	VMINPS Z23, Z27, Z23
-	VMINPS Z24, Z27, Z24
-	VMINPS Z25, Z27, Z25
-	VMINPS Z26, Z27, Z26
-
-noclamp11:
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS Z0, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z1, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z2, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z3, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z4, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z5, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z6, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z7, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z8, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z9, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z10, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z11, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z12, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z13, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z14, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z15, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z16, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z17, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z18, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z19, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z20, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z21, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z22, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z23, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z24, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z25, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z26, K1, (BX)
-	IMUL3Q $27, DX, DX
-	ADDQ DX, Args_COff(AX)
-	IMUL3Q $27, Args_RowStride(AX), DX
-	ADDQ DX, Args_AOff(AX)
-	DECQ Args_Tiles(AX)
-	JNE tile1
-	VZEROUPPER
-	RET
-
-// func taps28x1_avx512(a *Args)
-TEXT ·taps28x1_avx512(SB), NOSPLIT, $0-8
-	MOVQ a+0(FP), AX
-
-tile1:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	TESTQ $1, Args_Flags(AX)
-	JEQ bias2
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS.Z (BX), K1, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z24
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z25
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z26
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z27
-	JMP started4
-
-bias2:
-	MOVQ Args_Bias(AX), BX
-	TESTQ BX, BX
-	JEQ zero3
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVAPS Z0, Z1
-	VMOVAPS Z0, Z2
-	VMOVAPS Z0, Z3
-	VMOVAPS Z0, Z4
-	VMOVAPS Z0, Z5
-	VMOVAPS Z0, Z6
-	VMOVAPS Z0, Z7
-	VMOVAPS Z0, Z8
-	VMOVAPS Z0, Z9
-	VMOVAPS Z0, Z10
-	VMOVAPS Z0, Z11
-	VMOVAPS Z0, Z12
-	VMOVAPS Z0, Z13
-	VMOVAPS Z0, Z14
-	VMOVAPS Z0, Z15
-	VMOVAPS Z0, Z16
-	VMOVAPS Z0, Z17
-	VMOVAPS Z0, Z18
-	VMOVAPS Z0, Z19
-	VMOVAPS Z0, Z20
-	VMOVAPS Z0, Z21
-	VMOVAPS Z0, Z22
-	VMOVAPS Z0, Z23
-	VMOVAPS Z0, Z24
-	VMOVAPS Z0, Z25
-	VMOVAPS Z0, Z26
-	VMOVAPS Z0, Z27
-	JMP started4
-
-zero3:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	VPXORD Z24, Z24, Z24
-	VPXORD Z25, Z25, Z25
-	VPXORD Z26, Z26, Z26
-	VPXORD Z27, Z27, Z27
-
-started4:
-	MOVQ Args_RowStride(AX), DI
-	LEAQ (DI)(DI*2), R8
-	LEAQ (DI)(DI*4), R9
-	MOVQ Args_TapsV(AX), BX
-	MOVQ Args_NV(AX), DX
-	TESTQ DX, DX
-	JLE none5
-
-loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	MOVQ $4, CX
-
-loop7:
-	VMOVUPS (SI), Z28
-	VFMADD231PS.BCST (R10), Z28, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z28, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z28, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z28, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z28, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z28, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z28, Z6
-	VFMADD231PS.BCST (R11), Z28, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z28, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z28, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z28, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z28, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z28, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z28, Z13
-	VFMADD231PS.BCST (R12), Z28, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z28, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z28, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z28, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z28, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z28, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z28, Z20
-	VFMADD231PS.BCST (R13), Z28, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z28, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z28, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z28, Z24
-	VFMADD231PS.BCST (R13)(DI*4), Z28, Z25
-	VFMADD231PS.BCST (R13)(R9*1), Z28, Z26
-	VFMADD231PS.BCST (R13)(R8*2), Z28, Z27
-	VMOVUPS 64(SI), Z28
-	VFMADD231PS.BCST 4(R10), Z28, Z0
-	VFMADD231PS.BCST 4(R10)(DI*1), Z28, Z1
-	VFMADD231PS.BCST 4(R10)(DI*2), Z28, Z2
-	VFMADD231PS.BCST 4(R10)(R8*1), Z28, Z3
-	VFMADD231PS.BCST 4(R10)(DI*4), Z28, Z4
-	VFMADD231PS.BCST 4(R10)(R9*1), Z28, Z5
-	VFMADD231PS.BCST 4(R10)(R8*2), Z28, Z6
-	VFMADD231PS.BCST 4(R11), Z28, Z7
-	VFMADD231PS.BCST 4(R11)(DI*1), Z28, Z8
-	VFMADD231PS.BCST 4(R11)(DI*2), Z28, Z9
-	VFMADD231PS.BCST 4(R11)(R8*1), Z28, Z10
-	VFMADD231PS.BCST 4(R11)(DI*4), Z28, Z11
-	VFMADD231PS.BCST 4(R11)(R9*1), Z28, Z12
-	VFMADD231PS.BCST 4(R11)(R8*2), Z28, Z13
-	VFMADD231PS.BCST 4(R12), Z28, Z14
-	VFMADD231PS.BCST 4(R12)(DI*1), Z28, Z15
-	VFMADD231PS.BCST 4(R12)(DI*2), Z28, Z16
-	VFMADD231PS.BCST 4(R12)(R8*1), Z28, Z17
-	VFMADD231PS.BCST 4(R12)(DI*4), Z28, Z18
-	VFMADD231PS.BCST 4(R12)(R9*1), Z28, Z19
-	VFMADD231PS.BCST 4(R12)(R8*2), Z28, Z20
-	VFMADD231PS.BCST 4(R13), Z28, Z21
-	VFMADD231PS.BCST 4(R13)(DI*1), Z28, Z22
-	VFMADD231PS.BCST 4(R13)(DI*2), Z28, Z23
-	VFMADD231PS.BCST 4(R13)(R8*1), Z28, Z24
-	VFMADD231PS.BCST 4(R13)(DI*4), Z28, Z25
-	VFMADD231PS.BCST 4(R13)(R9*1), Z28, Z26
-	VFMADD231PS.BCST 4(R13)(R8*2), Z28, Z27
-	VMOVUPS 128(SI), Z28
-	VFMADD231PS.BCST 8(R10), Z28, Z0
-	VFMADD231PS.BCST 8(R10)(DI*1), Z28, Z1
-	VFMADD231PS.BCST 8(R10)(DI*2), Z28, Z2
-	VFMADD231PS.BCST 8(R10)(R8*1), Z28, Z3
-	VFMADD231PS.BCST 8(R10)(DI*4), Z28, Z4
-	VFMADD231PS.BCST 8(R10)(R9*1), Z28, Z5
-	VFMADD231PS.BCST 8(R10)(R8*2), Z28, Z6
-	VFMADD231PS.BCST 8(R11), Z28, Z7
-	VFMADD231PS.BCST 8(R11)(DI*1), Z28, Z8
-	VFMADD231PS.BCST 8(R11)(DI*2), Z28, Z9
-	VFMADD231PS.BCST 8(R11)(R8*1), Z28, Z10
-	VFMADD231PS.BCST 8(R11)(DI*4), Z28, Z11
-	VFMADD231PS.BCST 8(R11)(R9*1), Z28, Z12
-	VFMADD231PS.BCST 8(R11)(R8*2), Z28, Z13
-	VFMADD231PS.BCST 8(R12), Z28, Z14
-	VFMADD231PS.BCST 8(R12)(DI*1), Z28, Z15
-	VFMADD231PS.BCST 8(R12)(DI*2), Z28, Z16
-	VFMADD231PS.BCST 8(R12)(R8*1), Z28, Z17
-	VFMADD231PS.BCST 8(R12)(DI*4), Z28, Z18
-	VFMADD231PS.BCST 8(R12)(R9*1), Z28, Z19
-	VFMADD231PS.BCST 8(R12)(R8*2), Z28, Z20
-	VFMADD231PS.BCST 8(R13), Z28, Z21
-	VFMADD231PS.BCST 8(R13)(DI*1), Z28, Z22
-	VFMADD231PS.BCST 8(R13)(DI*2), Z28, Z23
-	VFMADD231PS.BCST 8(R13)(R8*1), Z28, Z24
-	VFMADD231PS.BCST 8(R13)(DI*4), Z28, Z25
-	VFMADD231PS.BCST 8(R13)(R9*1), Z28, Z26
-	VFMADD231PS.BCST 8(R13)(R8*2), Z28, Z27
-	VMOVUPS 192(SI), Z28
-	VFMADD231PS.BCST 12(R10), Z28, Z0
-	VFMADD231PS.BCST 12(R10)(DI*1), Z28, Z1
-	VFMADD231PS.BCST 12(R10)(DI*2), Z28, Z2
-	VFMADD231PS.BCST 12(R10)(R8*1), Z28, Z3
-	VFMADD231PS.BCST 12(R10)(DI*4), Z28, Z4
-	VFMADD231PS.BCST 12(R10)(R9*1), Z28, Z5
-	VFMADD231PS.BCST 12(R10)(R8*2), Z28, Z6
-	VFMADD231PS.BCST 12(R11), Z28, Z7
-	VFMADD231PS.BCST 12(R11)(DI*1), Z28, Z8
-	VFMADD231PS.BCST 12(R11)(DI*2), Z28, Z9
-	VFMADD231PS.BCST 12(R11)(R8*1), Z28, Z10
-	VFMADD231PS.BCST 12(R11)(DI*4), Z28, Z11
-	VFMADD231PS.BCST 12(R11)(R9*1), Z28, Z12
-	VFMADD231PS.BCST 12(R11)(R8*2), Z28, Z13
-	VFMADD231PS.BCST 12(R12), Z28, Z14
-	VFMADD231PS.BCST 12(R12)(DI*1), Z28, Z15
-	VFMADD231PS.BCST 12(R12)(DI*2), Z28, Z16
-	VFMADD231PS.BCST 12(R12)(R8*1), Z28, Z17
-	VFMADD231PS.BCST 12(R12)(DI*4), Z28, Z18
-	VFMADD231PS.BCST 12(R12)(R9*1), Z28, Z19
-	VFMADD231PS.BCST 12(R12)(R8*2), Z28, Z20
-	VFMADD231PS.BCST 12(R13), Z28, Z21
-	VFMADD231PS.BCST 12(R13)(DI*1), Z28, Z22
-	VFMADD231PS.BCST 12(R13)(DI*2), Z28, Z23
-	VFMADD231PS.BCST 12(R13)(R8*1), Z28, Z24
-	VFMADD231PS.BCST 12(R13)(DI*4), Z28, Z25
-	VFMADD231PS.BCST 12(R13)(R9*1), Z28, Z26
-	VFMADD231PS.BCST 12(R13)(R8*2), Z28, Z27
-	ADDQ $16, R10
-	ADDQ $16, R11
-	ADDQ $16, R12
-	ADDQ $16, R13
-	ADDQ $256, SI
-	DECQ CX
-	JNE loop7
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop6
-
-none5:
-	MOVQ Args_Taps1(AX), BX
-	MOVQ Args_N1(AX), DX
-	TESTQ DX, DX
-	JLE none8
-
-loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R10
-	ADDQ Args_AOff(AX), R10
-	ADDQ (BX), R10
-	LEAQ (R10)(DI*2), R11
-	ADDQ R9, R11
-	LEAQ (R11)(DI*2), R12
-	ADDQ R9, R12
-	LEAQ (R12)(DI*2), R13
-	ADDQ R9, R13
-	VMOVUPS (SI), Z28
-	VFMADD231PS.BCST (R10), Z28, Z0
-	VFMADD231PS.BCST (R10)(DI*1), Z28, Z1
-	VFMADD231PS.BCST (R10)(DI*2), Z28, Z2
-	VFMADD231PS.BCST (R10)(R8*1), Z28, Z3
-	VFMADD231PS.BCST (R10)(DI*4), Z28, Z4
-	VFMADD231PS.BCST (R10)(R9*1), Z28, Z5
-	VFMADD231PS.BCST (R10)(R8*2), Z28, Z6
-	VFMADD231PS.BCST (R11), Z28, Z7
-	VFMADD231PS.BCST (R11)(DI*1), Z28, Z8
-	VFMADD231PS.BCST (R11)(DI*2), Z28, Z9
-	VFMADD231PS.BCST (R11)(R8*1), Z28, Z10
-	VFMADD231PS.BCST (R11)(DI*4), Z28, Z11
-	VFMADD231PS.BCST (R11)(R9*1), Z28, Z12
-	VFMADD231PS.BCST (R11)(R8*2), Z28, Z13
-	VFMADD231PS.BCST (R12), Z28, Z14
-	VFMADD231PS.BCST (R12)(DI*1), Z28, Z15
-	VFMADD231PS.BCST (R12)(DI*2), Z28, Z16
-	VFMADD231PS.BCST (R12)(R8*1), Z28, Z17
-	VFMADD231PS.BCST (R12)(DI*4), Z28, Z18
-	VFMADD231PS.BCST (R12)(R9*1), Z28, Z19
-	VFMADD231PS.BCST (R12)(R8*2), Z28, Z20
-	VFMADD231PS.BCST (R13), Z28, Z21
-	VFMADD231PS.BCST (R13)(DI*1), Z28, Z22
-	VFMADD231PS.BCST (R13)(DI*2), Z28, Z23
-	VFMADD231PS.BCST (R13)(R8*1), Z28, Z24
-	VFMADD231PS.BCST (R13)(DI*4), Z28, Z25
-	VFMADD231PS.BCST (R13)(R9*1), Z28, Z26
-	VFMADD231PS.BCST (R13)(R8*2), Z28, Z27
-	ADDQ $16, BX
-	DECQ DX
-	JNE loop9
-
-none8:
-	MOVQ Args_NMask(AX), BX
-	MOVL $-1, DX
-	BZHIL BX, DX, DX
-	KMOVW DX, K1
-	MOVQ Args_Add(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	CMPQ Args_Add(AX), $0
-	JEQ noadd10
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z0, Z0
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z1, Z1
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z2, Z2
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z3, Z3
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z4, Z4
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z5, Z5
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z6, Z6
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z7, Z7
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z8, Z8
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z9, Z9
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z10, Z10
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z11, Z11
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z12, Z12
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z13, Z13
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z14, Z14
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z15, Z15
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z16, Z16
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z17, Z17
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z18, Z18
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z19, Z19
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z20, Z20
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z21, Z21
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z22, Z22
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z23, Z23
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z24, Z24
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z25, Z25
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z26, Z26
-	ADDQ DX, BX
-	VMOVUPS.Z (BX), K1, Z28
-	VADDPS Z28, Z27, Z27
-
-noadd10:
-	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
-	VBROADCASTSS Args_Lo(AX), Z28
-	VMAXPS Z0, Z28, Z0
-	VMAXPS Z1, Z28, Z1
-	VMAXPS Z2, Z28, Z2
-	VMAXPS Z3, Z28, Z3
-	VMAXPS Z4, Z28, Z4
-	VMAXPS Z5, Z28, Z5
-	VMAXPS Z6, Z28, Z6
-	VMAXPS Z7, Z28, Z7
-	VMAXPS Z8, Z28, Z8
-	VMAXPS Z9, Z28, Z9
-	VMAXPS Z10, Z28, Z10
-	VMAXPS Z11, Z28, Z11
-	VMAXPS Z12, Z28, Z12
-	VMAXPS Z13, Z28, Z13
-	VMAXPS Z14, Z28, Z14
-	VMAXPS Z15, Z28, Z15
-	VMAXPS Z16, Z28, Z16
-	VMAXPS Z17, Z28, Z17
-	VMAXPS Z18, Z28, Z18
-	VMAXPS Z19, Z28, Z19
-	VMAXPS Z20, Z28, Z20
-	VMAXPS Z21, Z28, Z21
-	VMAXPS Z22, Z28, Z22
-	VMAXPS Z23, Z28, Z23
-	VMAXPS Z24, Z28, Z24
-	VMAXPS Z25, Z28, Z25
-	VMAXPS Z26, Z28, Z26
-	VMAXPS Z27, Z28, Z27
-	VBROADCASTSS Args_Hi(AX), Z28
-	VMINPS Z0, Z28, Z0
-	VMINPS Z1, Z28, Z1
-	VMINPS Z2, Z28, Z2
-	VMINPS Z3, Z28, Z3
-	VMINPS Z4, Z28, Z4
-	VMINPS Z5, Z28, Z5
-	VMINPS Z6, Z28, Z6
-	VMINPS Z7, Z28, Z7
-	VMINPS Z8, Z28, Z8
-	VMINPS Z9, Z28, Z9
-	VMINPS Z10, Z28, Z10
-	VMINPS Z11, Z28, Z11
-	VMINPS Z12, Z28, Z12
-	VMINPS Z13, Z28, Z13
-	VMINPS Z14, Z28, Z14
-	VMINPS Z15, Z28, Z15
-	VMINPS Z16, Z28, Z16
-	VMINPS Z17, Z28, Z17
-	VMINPS Z18, Z28, Z18
-	VMINPS Z19, Z28, Z19
-	VMINPS Z20, Z28, Z20
-	VMINPS Z21, Z28, Z21
-	VMINPS Z22, Z28, Z22
-	VMINPS Z23, Z28, Z23
-	VMINPS Z24, Z28, Z24
-	VMINPS Z25, Z28, Z25
-	VMINPS Z26, Z28, Z26
-	VMINPS Z27, Z28, Z27
-
-noclamp11:
-	MOVQ Args_C(AX), BX
-	ADDQ Args_COff(AX), BX
-	MOVQ Args_CRow(AX), DX
-	MOVQ Args_CVec(AX), SI
-	LEAQ (SI)(SI*2), DI
-	VMOVUPS Z0, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z1, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z2, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z3, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z4, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z5, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z6, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z7, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z8, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z9, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z10, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z11, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z12, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z13, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z14, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z15, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z16, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z17, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z18, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z19, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z20, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z21, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z22, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z23, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z24, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z25, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z26, K1, (BX)
-	ADDQ DX, BX
-	VMOVUPS Z27, K1, (BX)
-	IMUL3Q $28, DX, DX
-	ADDQ DX, Args_COff(AX)
-	IMUL3Q $28, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -9662,18 +6127,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VBROADCASTSS (R11), Z2
@@ -9698,7 +6164,7 @@ loop7:
 	VFMADD231PS Z3, Z2, Z1
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -9711,11 +6177,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VBROADCASTSS (R11), Z2
 	VMOVUPS (SI), Z3
 	VFMADD231PS Z3, Z2, Z0
@@ -9743,15 +6208,19 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z2
 	VMAXPS Z0, Z2, Z0
 	VMAXPS Z1, Z2, Z1
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z2
 	VMINPS Z0, Z2, Z0
 	VMINPS Z1, Z2, Z1
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -9759,9 +6228,9 @@ noclamp11:
 	LEAQ (SI)(SI*2), DI
 	VMOVUPS Z0, (BX)
 	VMOVUPS Z1, K1, (BX)(SI*1)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -9812,18 +6281,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z4
@@ -9860,7 +6330,7 @@ loop7:
 	VFMADD231PS Z6, Z5, Z3
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -9873,11 +6343,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z4
 	VMOVUPS (SI)(R10*1), Z5
 	VBROADCASTSS (R11), Z6
@@ -9912,19 +6381,23 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z4
 	VMAXPS Z0, Z4, Z0
 	VMAXPS Z1, Z4, Z1
 	VMAXPS Z2, Z4, Z2
 	VMAXPS Z3, Z4, Z3
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z4
 	VMINPS Z0, Z4, Z0
 	VMINPS Z1, Z4, Z1
 	VMINPS Z2, Z4, Z2
 	VMINPS Z3, Z4, Z3
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -9935,9 +6408,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z2, (BX)
 	VMOVUPS Z3, K1, (BX)(SI*1)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -9995,18 +6468,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z6
@@ -10055,7 +6529,7 @@ loop7:
 	VFMADD231PS Z8, Z7, Z5
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -10068,11 +6542,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z6
 	VMOVUPS (SI)(R10*1), Z7
 	VBROADCASTSS (R11), Z8
@@ -10114,7 +6587,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z6
 	VMAXPS Z0, Z6, Z0
 	VMAXPS Z1, Z6, Z1
@@ -10122,6 +6595,10 @@ noadd10:
 	VMAXPS Z3, Z6, Z3
 	VMAXPS Z4, Z6, Z4
 	VMAXPS Z5, Z6, Z5
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z6
 	VMINPS Z0, Z6, Z0
 	VMINPS Z1, Z6, Z1
@@ -10130,7 +6607,7 @@ noadd10:
 	VMINPS Z4, Z6, Z4
 	VMINPS Z5, Z6, Z5
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -10144,9 +6621,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z4, (BX)
 	VMOVUPS Z5, K1, (BX)(SI*1)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -10211,18 +6688,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z8
@@ -10283,7 +6761,7 @@ loop7:
 	VFMADD231PS Z10, Z9, Z7
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -10296,11 +6774,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z8
 	VMOVUPS (SI)(R10*1), Z9
 	VBROADCASTSS (R11), Z10
@@ -10349,7 +6826,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z8
 	VMAXPS Z0, Z8, Z0
 	VMAXPS Z1, Z8, Z1
@@ -10359,6 +6836,10 @@ noadd10:
 	VMAXPS Z5, Z8, Z5
 	VMAXPS Z6, Z8, Z6
 	VMAXPS Z7, Z8, Z7
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z8
 	VMINPS Z0, Z8, Z0
 	VMINPS Z1, Z8, Z1
@@ -10369,7 +6850,7 @@ noadd10:
 	VMINPS Z6, Z8, Z6
 	VMINPS Z7, Z8, Z7
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -10386,9 +6867,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z6, (BX)
 	VMOVUPS Z7, K1, (BX)(SI*1)
-	IMUL3Q $4, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $4, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -10460,18 +6941,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z10
@@ -10544,7 +7026,7 @@ loop7:
 	VFMADD231PS Z12, Z11, Z9
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -10557,11 +7039,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z10
 	VMOVUPS (SI)(R10*1), Z11
 	VBROADCASTSS (R11), Z12
@@ -10617,7 +7098,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z10
 	VMAXPS Z0, Z10, Z0
 	VMAXPS Z1, Z10, Z1
@@ -10629,6 +7110,10 @@ noadd10:
 	VMAXPS Z7, Z10, Z7
 	VMAXPS Z8, Z10, Z8
 	VMAXPS Z9, Z10, Z9
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z10
 	VMINPS Z0, Z10, Z0
 	VMINPS Z1, Z10, Z1
@@ -10641,7 +7126,7 @@ noadd10:
 	VMINPS Z8, Z10, Z8
 	VMINPS Z9, Z10, Z9
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -10661,9 +7146,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z8, (BX)
 	VMOVUPS Z9, K1, (BX)(SI*1)
-	IMUL3Q $5, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $5, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -10742,18 +7227,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z12
@@ -10838,7 +7324,7 @@ loop7:
 	VFMADD231PS Z14, Z13, Z11
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -10851,11 +7337,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z12
 	VMOVUPS (SI)(R10*1), Z13
 	VBROADCASTSS (R11), Z14
@@ -10918,7 +7403,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z12
 	VMAXPS Z0, Z12, Z0
 	VMAXPS Z1, Z12, Z1
@@ -10932,6 +7417,10 @@ noadd10:
 	VMAXPS Z9, Z12, Z9
 	VMAXPS Z10, Z12, Z10
 	VMAXPS Z11, Z12, Z11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z12
 	VMINPS Z0, Z12, Z0
 	VMINPS Z1, Z12, Z1
@@ -10946,7 +7435,7 @@ noadd10:
 	VMINPS Z10, Z12, Z10
 	VMINPS Z11, Z12, Z11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -10969,9 +7458,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z10, (BX)
 	VMOVUPS Z11, K1, (BX)(SI*1)
-	IMUL3Q $6, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $6, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -11057,18 +7546,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z14
@@ -11165,7 +7655,7 @@ loop7:
 	VFMADD231PS Z16, Z15, Z13
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -11178,11 +7668,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z14
 	VMOVUPS (SI)(R10*1), Z15
 	VBROADCASTSS (R11), Z16
@@ -11252,7 +7741,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z14
 	VMAXPS Z0, Z14, Z0
 	VMAXPS Z1, Z14, Z1
@@ -11268,6 +7757,10 @@ noadd10:
 	VMAXPS Z11, Z14, Z11
 	VMAXPS Z12, Z14, Z12
 	VMAXPS Z13, Z14, Z13
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z14
 	VMINPS Z0, Z14, Z0
 	VMINPS Z1, Z14, Z1
@@ -11284,7 +7777,7 @@ noadd10:
 	VMINPS Z12, Z14, Z12
 	VMINPS Z13, Z14, Z13
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -11310,9 +7803,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z12, (BX)
 	VMOVUPS Z13, K1, (BX)(SI*1)
-	IMUL3Q $7, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $7, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -11405,20 +7898,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z16
@@ -11528,7 +8022,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -11541,11 +8035,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z16
@@ -11624,7 +8117,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z16
 	VMAXPS Z0, Z16, Z0
 	VMAXPS Z1, Z16, Z1
@@ -11642,6 +8135,10 @@ noadd10:
 	VMAXPS Z13, Z16, Z13
 	VMAXPS Z14, Z16, Z14
 	VMAXPS Z15, Z16, Z15
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z16
 	VMINPS Z0, Z16, Z0
 	VMINPS Z1, Z16, Z1
@@ -11660,7 +8157,7 @@ noadd10:
 	VMINPS Z14, Z16, Z14
 	VMINPS Z15, Z16, Z15
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -11689,9 +8186,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z14, (BX)
 	VMOVUPS Z15, K1, (BX)(SI*1)
-	IMUL3Q $8, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $8, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -11791,20 +8288,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z18
@@ -11926,7 +8424,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -11939,11 +8437,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z18
@@ -12029,7 +8526,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z18
 	VMAXPS Z0, Z18, Z0
 	VMAXPS Z1, Z18, Z1
@@ -12049,6 +8546,10 @@ noadd10:
 	VMAXPS Z15, Z18, Z15
 	VMAXPS Z16, Z18, Z16
 	VMAXPS Z17, Z18, Z17
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z18
 	VMINPS Z0, Z18, Z0
 	VMINPS Z1, Z18, Z1
@@ -12069,7 +8570,7 @@ noadd10:
 	VMINPS Z16, Z18, Z16
 	VMINPS Z17, Z18, Z17
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -12101,9 +8602,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z16, (BX)
 	VMOVUPS Z17, K1, (BX)(SI*1)
-	IMUL3Q $9, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $9, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -12210,20 +8711,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z20
@@ -12357,7 +8859,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -12370,11 +8872,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z20
@@ -12467,7 +8968,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z20
 	VMAXPS Z0, Z20, Z0
 	VMAXPS Z1, Z20, Z1
@@ -12489,6 +8990,10 @@ noadd10:
 	VMAXPS Z17, Z20, Z17
 	VMAXPS Z18, Z20, Z18
 	VMAXPS Z19, Z20, Z19
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z20
 	VMINPS Z0, Z20, Z0
 	VMINPS Z1, Z20, Z1
@@ -12511,7 +9016,7 @@ noadd10:
 	VMINPS Z18, Z20, Z18
 	VMINPS Z19, Z20, Z19
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -12546,9 +9051,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z18, (BX)
 	VMOVUPS Z19, K1, (BX)(SI*1)
-	IMUL3Q $10, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $10, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -12662,20 +9167,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z22
@@ -12821,7 +9327,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -12834,11 +9340,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z22
@@ -12938,7 +9443,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z22
 	VMAXPS Z0, Z22, Z0
 	VMAXPS Z1, Z22, Z1
@@ -12962,6 +9467,10 @@ noadd10:
 	VMAXPS Z19, Z22, Z19
 	VMAXPS Z20, Z22, Z20
 	VMAXPS Z21, Z22, Z21
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z22
 	VMINPS Z0, Z22, Z0
 	VMINPS Z1, Z22, Z1
@@ -12986,7 +9495,7 @@ noadd10:
 	VMINPS Z20, Z22, Z20
 	VMINPS Z21, Z22, Z21
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -13024,9 +9533,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z20, (BX)
 	VMOVUPS Z21, K1, (BX)(SI*1)
-	IMUL3Q $11, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $11, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -13147,20 +9656,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z24
@@ -13318,7 +9828,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -13331,11 +9841,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z24
@@ -13442,7 +9951,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z24
 	VMAXPS Z0, Z24, Z0
 	VMAXPS Z1, Z24, Z1
@@ -13468,6 +9977,10 @@ noadd10:
 	VMAXPS Z21, Z24, Z21
 	VMAXPS Z22, Z24, Z22
 	VMAXPS Z23, Z24, Z23
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z24
 	VMINPS Z0, Z24, Z0
 	VMINPS Z1, Z24, Z1
@@ -13494,7 +10007,7 @@ noadd10:
 	VMINPS Z22, Z24, Z22
 	VMINPS Z23, Z24, Z23
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -13535,9 +10048,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z22, (BX)
 	VMOVUPS Z23, K1, (BX)(SI*1)
-	IMUL3Q $12, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $12, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -13665,20 +10178,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z26
@@ -13848,7 +10362,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -13861,11 +10375,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z26
@@ -13979,7 +10492,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z26
 	VMAXPS Z0, Z26, Z0
 	VMAXPS Z1, Z26, Z1
@@ -14007,6 +10520,10 @@ noadd10:
 	VMAXPS Z23, Z26, Z23
 	VMAXPS Z24, Z26, Z24
 	VMAXPS Z25, Z26, Z25
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z26
 	VMINPS Z0, Z26, Z0
 	VMINPS Z1, Z26, Z1
@@ -14035,7 +10552,7 @@ noadd10:
 	VMINPS Z24, Z26, Z24
 	VMINPS Z25, Z26, Z25
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -14079,9 +10596,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z24, (BX)
 	VMOVUPS Z25, K1, (BX)(SI*1)
-	IMUL3Q $13, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $13, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -14216,20 +10733,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z28
@@ -14411,7 +10929,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -14424,11 +10942,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z28
@@ -14549,7 +11066,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z28
 	VMAXPS Z0, Z28, Z0
 	VMAXPS Z1, Z28, Z1
@@ -14579,6 +11096,10 @@ noadd10:
 	VMAXPS Z25, Z28, Z25
 	VMAXPS Z26, Z28, Z26
 	VMAXPS Z27, Z28, Z27
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z28
 	VMINPS Z0, Z28, Z0
 	VMINPS Z1, Z28, Z1
@@ -14609,7 +11130,7 @@ noadd10:
 	VMINPS Z26, Z28, Z26
 	VMINPS Z27, Z28, Z27
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -14656,9 +11177,9 @@ noclamp11:
 	ADDQ DX, BX
 	VMOVUPS Z26, (BX)
 	VMOVUPS Z27, K1, (BX)(SI*1)
-	IMUL3Q $14, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $14, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -14705,18 +11226,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VBROADCASTSS (R11), Z3
@@ -14749,7 +11271,7 @@ loop7:
 	VFMADD231PS Z4, Z3, Z2
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -14762,11 +11284,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VBROADCASTSS (R11), Z3
 	VMOVUPS (SI), Z4
 	VFMADD231PS Z4, Z3, Z0
@@ -14797,17 +11318,21 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z3
 	VMAXPS Z0, Z3, Z0
 	VMAXPS Z1, Z3, Z1
 	VMAXPS Z2, Z3, Z2
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z3
 	VMINPS Z0, Z3, Z0
 	VMINPS Z1, Z3, Z1
 	VMINPS Z2, Z3, Z2
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -14816,9 +11341,9 @@ noclamp11:
 	VMOVUPS Z0, (BX)
 	VMOVUPS Z1, (BX)(SI*1)
 	VMOVUPS Z2, K1, (BX)(SI*2)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -14875,18 +11400,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VBROADCASTSS (R11), Z6
@@ -14935,7 +11461,7 @@ loop7:
 	VFMADD231PS Z8, Z7, Z5
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -14948,11 +11474,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VBROADCASTSS (R11), Z6
 	VBROADCASTSS (R11)(DI*1), Z7
 	VMOVUPS (SI), Z8
@@ -14992,7 +11517,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z6
 	VMAXPS Z0, Z6, Z0
 	VMAXPS Z1, Z6, Z1
@@ -15000,6 +11525,10 @@ noadd10:
 	VMAXPS Z3, Z6, Z3
 	VMAXPS Z4, Z6, Z4
 	VMAXPS Z5, Z6, Z5
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z6
 	VMINPS Z0, Z6, Z0
 	VMINPS Z1, Z6, Z1
@@ -15008,7 +11537,7 @@ noadd10:
 	VMINPS Z4, Z6, Z4
 	VMINPS Z5, Z6, Z5
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -15021,9 +11550,9 @@ noclamp11:
 	VMOVUPS Z3, (BX)
 	VMOVUPS Z4, (BX)(SI*1)
 	VMOVUPS Z5, K1, (BX)(SI*2)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -15090,18 +11619,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z9
@@ -15166,7 +11696,7 @@ loop7:
 	VFMADD231PS Z12, Z11, Z8
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -15179,11 +11709,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z9
 	VMOVUPS (SI)(R10*1), Z10
 	VMOVUPS (SI)(R10*2), Z11
@@ -15232,7 +11761,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z9
 	VMAXPS Z0, Z9, Z0
 	VMAXPS Z1, Z9, Z1
@@ -15243,6 +11772,10 @@ noadd10:
 	VMAXPS Z6, Z9, Z6
 	VMAXPS Z7, Z9, Z7
 	VMAXPS Z8, Z9, Z8
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z9
 	VMINPS Z0, Z9, Z0
 	VMINPS Z1, Z9, Z1
@@ -15254,7 +11787,7 @@ noadd10:
 	VMINPS Z7, Z9, Z7
 	VMINPS Z8, Z9, Z8
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -15271,9 +11804,9 @@ noclamp11:
 	VMOVUPS Z6, (BX)
 	VMOVUPS Z7, (BX)(SI*1)
 	VMOVUPS Z8, K1, (BX)(SI*2)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -15350,18 +11883,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z12
@@ -15442,7 +11976,7 @@ loop7:
 	VFMADD231PS Z15, Z14, Z11
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -15455,11 +11989,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z12
 	VMOVUPS (SI)(R10*1), Z13
 	VMOVUPS (SI)(R10*2), Z14
@@ -15517,7 +12050,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z12
 	VMAXPS Z0, Z12, Z0
 	VMAXPS Z1, Z12, Z1
@@ -15531,6 +12064,10 @@ noadd10:
 	VMAXPS Z9, Z12, Z9
 	VMAXPS Z10, Z12, Z10
 	VMAXPS Z11, Z12, Z11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z12
 	VMINPS Z0, Z12, Z0
 	VMINPS Z1, Z12, Z1
@@ -15545,7 +12082,7 @@ noadd10:
 	VMINPS Z10, Z12, Z10
 	VMINPS Z11, Z12, Z11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -15566,9 +12103,9 @@ noclamp11:
 	VMOVUPS Z9, (BX)
 	VMOVUPS Z10, (BX)(SI*1)
 	VMOVUPS Z11, K1, (BX)(SI*2)
-	IMUL3Q $4, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $4, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -15655,18 +12192,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z15
@@ -15763,7 +12301,7 @@ loop7:
 	VFMADD231PS Z18, Z17, Z14
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -15776,11 +12314,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z15
 	VMOVUPS (SI)(R10*1), Z16
 	VMOVUPS (SI)(R10*2), Z17
@@ -15847,7 +12384,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z15
 	VMAXPS Z0, Z15, Z0
 	VMAXPS Z1, Z15, Z1
@@ -15864,6 +12401,10 @@ noadd10:
 	VMAXPS Z12, Z15, Z12
 	VMAXPS Z13, Z15, Z13
 	VMAXPS Z14, Z15, Z14
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z15
 	VMINPS Z0, Z15, Z0
 	VMINPS Z1, Z15, Z1
@@ -15881,7 +12422,7 @@ noadd10:
 	VMINPS Z13, Z15, Z13
 	VMINPS Z14, Z15, Z14
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -15906,9 +12447,9 @@ noclamp11:
 	VMOVUPS Z12, (BX)
 	VMOVUPS Z13, (BX)(SI*1)
 	VMOVUPS Z14, K1, (BX)(SI*2)
-	IMUL3Q $5, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $5, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -16005,18 +12546,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z18
@@ -16129,7 +12671,7 @@ loop7:
 	VFMADD231PS Z21, Z20, Z17
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -16142,11 +12684,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z18
 	VMOVUPS (SI)(R10*1), Z19
 	VMOVUPS (SI)(R10*2), Z20
@@ -16222,7 +12763,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z18
 	VMAXPS Z0, Z18, Z0
 	VMAXPS Z1, Z18, Z1
@@ -16242,6 +12783,10 @@ noadd10:
 	VMAXPS Z15, Z18, Z15
 	VMAXPS Z16, Z18, Z16
 	VMAXPS Z17, Z18, Z17
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z18
 	VMINPS Z0, Z18, Z0
 	VMINPS Z1, Z18, Z1
@@ -16262,7 +12807,7 @@ noadd10:
 	VMINPS Z16, Z18, Z16
 	VMINPS Z17, Z18, Z17
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -16291,9 +12836,9 @@ noclamp11:
 	VMOVUPS Z15, (BX)
 	VMOVUPS Z16, (BX)(SI*1)
 	VMOVUPS Z17, K1, (BX)(SI*2)
-	IMUL3Q $6, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $6, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -16400,18 +12945,19 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R12
+	ADDQ Args_AOff(AX), R12
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
-	MOVQ $4, R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
+	MOVQ $4, R13
 
 loop7:
 	VMOVUPS (SI), Z21
@@ -16540,7 +13086,7 @@ loop7:
 	VFMADD231PS Z24, Z23, Z20
 	ADDQ $16, R11
 	ADDQ $256, SI
-	DECQ R12
+	DECQ R13
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -16553,11 +13099,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R12, R11
 	VMOVUPS (SI), Z21
 	VMOVUPS (SI)(R10*1), Z22
 	VMOVUPS (SI)(R10*2), Z23
@@ -16642,7 +13187,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z21
 	VMAXPS Z0, Z21, Z0
 	VMAXPS Z1, Z21, Z1
@@ -16665,6 +13210,10 @@ noadd10:
 	VMAXPS Z18, Z21, Z18
 	VMAXPS Z19, Z21, Z19
 	VMAXPS Z20, Z21, Z20
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z21
 	VMINPS Z0, Z21, Z0
 	VMINPS Z1, Z21, Z1
@@ -16688,7 +13237,7 @@ noadd10:
 	VMINPS Z19, Z21, Z19
 	VMINPS Z20, Z21, Z20
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -16721,9 +13270,9 @@ noclamp11:
 	VMOVUPS Z18, (BX)
 	VMOVUPS Z19, (BX)(SI*1)
 	VMOVUPS Z20, K1, (BX)(SI*2)
-	IMUL3Q $7, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $7, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -16840,20 +13389,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z24
@@ -16999,7 +13549,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -17012,11 +13562,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z24
@@ -17112,7 +13661,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z24
 	VMAXPS Z0, Z24, Z0
 	VMAXPS Z1, Z24, Z1
@@ -17138,6 +13687,10 @@ noadd10:
 	VMAXPS Z21, Z24, Z21
 	VMAXPS Z22, Z24, Z22
 	VMAXPS Z23, Z24, Z23
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z24
 	VMINPS Z0, Z24, Z0
 	VMINPS Z1, Z24, Z1
@@ -17164,7 +13717,7 @@ noadd10:
 	VMINPS Z22, Z24, Z22
 	VMINPS Z23, Z24, Z23
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -17201,9 +13754,9 @@ noclamp11:
 	VMOVUPS Z21, (BX)
 	VMOVUPS Z22, (BX)(SI*1)
 	VMOVUPS Z23, K1, (BX)(SI*2)
-	IMUL3Q $8, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $8, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -17330,20 +13883,21 @@ started4:
 	LEAQ (DI)(DI*2), R8
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
-	MOVQ $4, R13
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z27
@@ -17505,7 +14059,7 @@ loop7:
 	ADDQ $16, R11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -17518,11 +14072,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R11
-	ADDQ Args_AOff(AX), R11
-	ADDQ (BX), R11
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R11
+	ADDQ R13, R11
 	LEAQ (R11)(DI*2), R12
 	ADDQ R9, R12
 	VMOVUPS (SI), Z27
@@ -17627,7 +14180,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z27
 	VMAXPS Z0, Z27, Z0
 	VMAXPS Z1, Z27, Z1
@@ -17656,6 +14209,10 @@ noadd10:
 	VMAXPS Z24, Z27, Z24
 	VMAXPS Z25, Z27, Z25
 	VMAXPS Z26, Z27, Z26
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z27
 	VMINPS Z0, Z27, Z0
 	VMINPS Z1, Z27, Z1
@@ -17685,7 +14242,7 @@ noadd10:
 	VMINPS Z25, Z27, Z25
 	VMINPS Z26, Z27, Z26
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -17726,9 +14283,9 @@ noclamp11:
 	VMOVUPS Z24, (BX)
 	VMOVUPS Z25, (BX)(SI*1)
 	VMOVUPS Z26, K1, (BX)(SI*2)
-	IMUL3Q $9, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $9, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -17779,18 +14336,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $4, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $4, CX
 
 loop7:
 	VBROADCASTSS (R12), Z4
@@ -17831,7 +14389,7 @@ loop7:
 	VFMADD231PS Z5, Z4, Z3
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -17844,11 +14402,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VBROADCASTSS (R12), Z4
 	VMOVUPS (SI), Z5
 	VFMADD231PS Z5, Z4, Z0
@@ -17882,19 +14439,23 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z4
 	VMAXPS Z0, Z4, Z0
 	VMAXPS Z1, Z4, Z1
 	VMAXPS Z2, Z4, Z2
 	VMAXPS Z3, Z4, Z3
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z4
 	VMINPS Z0, Z4, Z0
 	VMINPS Z1, Z4, Z1
 	VMINPS Z2, Z4, Z2
 	VMINPS Z3, Z4, Z3
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -17904,9 +14465,9 @@ noclamp11:
 	VMOVUPS Z1, (BX)(SI*1)
 	VMOVUPS Z2, (BX)(SI*2)
 	VMOVUPS Z3, K1, (BX)(DI*1)
-	IMUL3Q $1, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $1, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -17970,18 +14531,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $4, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $4, CX
 
 loop7:
 	VBROADCASTSS (R12), Z8
@@ -18042,7 +14604,7 @@ loop7:
 	VFMADD231PS Z10, Z9, Z7
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -18055,11 +14617,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VBROADCASTSS (R12), Z8
 	VBROADCASTSS (R12)(DI*1), Z9
 	VMOVUPS (SI), Z10
@@ -18104,7 +14665,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z8
 	VMAXPS Z0, Z8, Z0
 	VMAXPS Z1, Z8, Z1
@@ -18114,6 +14675,10 @@ noadd10:
 	VMAXPS Z5, Z8, Z5
 	VMAXPS Z6, Z8, Z6
 	VMAXPS Z7, Z8, Z7
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z8
 	VMINPS Z0, Z8, Z0
 	VMINPS Z1, Z8, Z1
@@ -18124,7 +14689,7 @@ noadd10:
 	VMINPS Z6, Z8, Z6
 	VMINPS Z7, Z8, Z7
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -18139,9 +14704,9 @@ noclamp11:
 	VMOVUPS Z5, (BX)(SI*1)
 	VMOVUPS Z6, (BX)(SI*2)
 	VMOVUPS Z7, K1, (BX)(DI*1)
-	IMUL3Q $2, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $2, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -18218,18 +14783,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $4, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $4, CX
 
 loop7:
 	VBROADCASTSS (R12), Z12
@@ -18310,7 +14876,7 @@ loop7:
 	VFMADD231PS Z15, Z14, Z11
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -18323,11 +14889,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VBROADCASTSS (R12), Z12
 	VBROADCASTSS (R12)(DI*1), Z13
 	VBROADCASTSS (R12)(DI*2), Z14
@@ -18383,7 +14948,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z12
 	VMAXPS Z0, Z12, Z0
 	VMAXPS Z1, Z12, Z1
@@ -18397,6 +14962,10 @@ noadd10:
 	VMAXPS Z9, Z12, Z9
 	VMAXPS Z10, Z12, Z10
 	VMAXPS Z11, Z12, Z11
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z12
 	VMINPS Z0, Z12, Z0
 	VMINPS Z1, Z12, Z1
@@ -18411,7 +14980,7 @@ noadd10:
 	VMINPS Z10, Z12, Z10
 	VMINPS Z11, Z12, Z11
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -18431,9 +15000,9 @@ noclamp11:
 	VMOVUPS Z9, (BX)(SI*1)
 	VMOVUPS Z10, (BX)(SI*2)
 	VMOVUPS Z11, K1, (BX)(DI*1)
-	IMUL3Q $3, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $3, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -18523,18 +15092,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $4, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z16
@@ -18635,7 +15205,7 @@ loop7:
 	VFMADD231PS Z20, Z19, Z15
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -18648,11 +15218,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VMOVUPS (SI), Z16
 	VMOVUPS (SI)(R10*1), Z17
 	VMOVUPS (SI)(R10*2), Z18
@@ -18719,7 +15288,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z16
 	VMAXPS Z0, Z16, Z0
 	VMAXPS Z1, Z16, Z1
@@ -18737,6 +15306,10 @@ noadd10:
 	VMAXPS Z13, Z16, Z13
 	VMAXPS Z14, Z16, Z14
 	VMAXPS Z15, Z16, Z15
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z16
 	VMINPS Z0, Z16, Z0
 	VMINPS Z1, Z16, Z1
@@ -18755,7 +15328,7 @@ noadd10:
 	VMINPS Z14, Z16, Z14
 	VMINPS Z15, Z16, Z15
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -18780,9 +15353,9 @@ noclamp11:
 	VMOVUPS Z13, (BX)(SI*1)
 	VMOVUPS Z14, (BX)(SI*2)
 	VMOVUPS Z15, K1, (BX)(DI*1)
-	IMUL3Q $4, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $4, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -18885,18 +15458,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $4, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z20
@@ -19017,7 +15591,7 @@ loop7:
 	VFMADD231PS Z24, Z23, Z19
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -19030,11 +15604,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VMOVUPS (SI), Z20
 	VMOVUPS (SI)(R10*1), Z21
 	VMOVUPS (SI)(R10*2), Z22
@@ -19112,7 +15685,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z20
 	VMAXPS Z0, Z20, Z0
 	VMAXPS Z1, Z20, Z1
@@ -19134,6 +15707,10 @@ noadd10:
 	VMAXPS Z17, Z20, Z17
 	VMAXPS Z18, Z20, Z18
 	VMAXPS Z19, Z20, Z19
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z20
 	VMINPS Z0, Z20, Z0
 	VMINPS Z1, Z20, Z1
@@ -19156,7 +15733,7 @@ noadd10:
 	VMINPS Z18, Z20, Z18
 	VMINPS Z19, Z20, Z19
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -19186,9 +15763,9 @@ noclamp11:
 	VMOVUPS Z17, (BX)(SI*1)
 	VMOVUPS Z18, (BX)(SI*2)
 	VMOVUPS Z19, K1, (BX)(DI*1)
-	IMUL3Q $5, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $5, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
@@ -19304,18 +15881,19 @@ started4:
 	LEAQ (DI)(DI*4), R9
 	MOVQ Args_WStride(AX), R10
 	LEAQ (R10)(R10*2), R11
+	MOVQ Args_A(AX), R13
+	ADDQ Args_AOff(AX), R13
 	MOVQ Args_TapsV(AX), BX
 	MOVQ Args_NV(AX), DX
 	TESTQ DX, DX
 	JLE none5
 
 loop6:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
-	MOVQ $4, R13
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
+	MOVQ $4, CX
 
 loop7:
 	VMOVUPS (SI), Z24
@@ -19456,7 +16034,7 @@ loop7:
 	VFMADD231PS Z28, Z27, Z23
 	ADDQ $16, R12
 	ADDQ $256, SI
-	DECQ R13
+	DECQ CX
 	JNE loop7
 	ADDQ $16, BX
 	DECQ DX
@@ -19469,11 +16047,10 @@ none5:
 	JLE none8
 
 loop9:
-	MOVQ Args_W(AX), SI
-	ADDQ 8(BX), SI
-	MOVQ Args_A(AX), R12
-	ADDQ Args_AOff(AX), R12
-	ADDQ (BX), R12
+	MOVQ 8(BX), SI
+	ADDQ Args_W(AX), SI
+	MOVQ (BX), R12
+	ADDQ R13, R12
 	VMOVUPS (SI), Z24
 	VMOVUPS (SI)(R10*1), Z25
 	VMOVUPS (SI)(R10*2), Z26
@@ -19562,7 +16139,7 @@ none8:
 
 noadd10:
 	TESTQ $2, Args_Flags(AX)
-	JEQ noclamp11
+	JEQ nolimit11
 	VBROADCASTSS Args_Lo(AX), Z24
 	VMAXPS Z0, Z24, Z0
 	VMAXPS Z1, Z24, Z1
@@ -19588,6 +16165,10 @@ noadd10:
 	VMAXPS Z21, Z24, Z21
 	VMAXPS Z22, Z24, Z22
 	VMAXPS Z23, Z24, Z23
+
+nolimit11:
+	TESTQ $4, Args_Flags(AX)
+	JEQ nolimit12
 	VBROADCASTSS Args_Hi(AX), Z24
 	VMINPS Z0, Z24, Z0
 	VMINPS Z1, Z24, Z1
@@ -19614,7 +16195,7 @@ noadd10:
 	VMINPS Z22, Z24, Z22
 	VMINPS Z23, Z24, Z23
 
-noclamp11:
+nolimit12:
 	MOVQ Args_C(AX), BX
 	ADDQ Args_COff(AX), BX
 	MOVQ Args_CRow(AX), DX
@@ -19649,9 +16230,9 @@ noclamp11:
 	VMOVUPS Z21, (BX)(SI*1)
 	VMOVUPS Z22, (BX)(SI*2)
 	VMOVUPS Z23, K1, (BX)(DI*1)
-	IMUL3Q $6, DX, DX
+	MOVQ Args_CStep(AX), DX
 	ADDQ DX, Args_COff(AX)
-	IMUL3Q $6, Args_RowStride(AX), DX
+	MOVQ Args_AStep(AX), DX
 	ADDQ DX, Args_AOff(AX)
 	DECQ Args_Tiles(AX)
 	JNE tile1
