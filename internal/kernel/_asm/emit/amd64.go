@@ -54,6 +54,9 @@ func (m Mem) String() string {
 	return b.String()
 }
 
+// Each is a word in every lane, as an operand of arithmetic: see File.Each.
+type Each Mem
+
 // Imm is an immediate operand.
 type Imm int64
 
@@ -85,6 +88,8 @@ func (f *Func) operand(o any) string {
 		return string(o)
 	case Mem:
 		return o.String()
+	case Each:
+		return Mem(o).String()
 	case Reg:
 		return string(o)
 	case string:
@@ -250,6 +255,19 @@ func (f *Func) SplatReg(d Vec, r Reg) {
 	}
 	f.Raw("VMOVD", r, Xmm(d))
 	f.Raw("VPBROADCASTD", Xmm(d), d)
+}
+
+// Each returns the operand that is w in every lane.
+func (f *File) Each(w uint32) Each {
+	n := 1
+	if !f.target.Masks { // no embedded broadcast: the table is as wide as a register
+		n = f.target.Lanes
+	}
+	words := make([]uint32, n)
+	for i := range words {
+		words[i] = w
+	}
+	return Each(f.Uint32s(fmt.Sprintf("each%08x", w), words...))
 }
 
 // Const allocates a register filled with x.

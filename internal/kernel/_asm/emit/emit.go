@@ -150,11 +150,15 @@ func (f *Func) Vec() Vec {
 	for i, used := range f.vecs {
 		if !used {
 			f.vecs[i] = true
+			f.peak = max(f.peak, i+1)
 			return Vec(i)
 		}
 	}
 	panic(fmt.Sprintf("BUG: emit: %s: more than %d vector registers", f.name, len(f.vecs)))
 }
+
+// Spare is the number of vector registers that nothing has used so far.
+func (f *Func) Spare() int { return len(f.vecs) - f.peak }
 
 // Vecs allocates n vector registers.
 func (f *Func) Vecs(n int) []Vec {
@@ -240,6 +244,9 @@ func (f *Func) Raw(mnemonic string, operands ...any) {
 	words := make([]string, len(operands))
 	for i, o := range operands {
 		words[i] = f.operand(o)
+		if _, ok := o.(Each); ok && f.T.Masks {
+			mnemonic += ".BCST"
+		}
 	}
 	line := "\t" + mnemonic
 	if len(words) > 0 {
