@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"unsafe"
 )
 
 // intRange returns the least and the greatest value of an integer type.
@@ -119,19 +118,14 @@ type integer interface {
 }
 
 func widen[T integer](dst []int64, t *Tensor, start int) {
-	for i, v := range elements[T](t)[start:][:len(dst)] {
+	for i, v := range View[T](t.data)[start:][:len(dst)] {
 		dst[i] = int64(v)
 	}
 }
 
 func narrow[T integer](t *Tensor, start int, src []int64) {
-	dst := elements[T](t)[start:][:len(src)]
+	dst := View[T](t.data)[start:][:len(src)]
 	for i, v := range src {
 		dst[i] = T(v)
 	}
-}
-
-// elements is Data for any T of the element's size.
-func elements[T integer](t *Tensor) []T {
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(t.data))), t.n)
 }

@@ -111,13 +111,17 @@ func readMember(f *zip.File, fileSize, limit int64) (*Tensor, error) {
 	return t, nil
 }
 
-// meteredReader fails after left bytes unless left is negative.
+// meteredReader fails after left bytes unless left is negative, and refuses the
+// negative offsets that a directory may declare.
 type meteredReader struct {
 	r    io.ReaderAt
 	left int64
 }
 
 func (m *meteredReader) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("%w: member at offset %d", ErrFormat, off)
+	}
 	if m.left >= 0 {
 		if m.left -= int64(len(p)); m.left < 0 {
 			m.left = 0

@@ -135,8 +135,7 @@ func over[T Element](d DType, data []T, shape []int) *Tensor {
 	if n, ok := Elements(shape); !ok || n != len(data) {
 		panic(fmt.Sprintf("BUG: tensor: Of: %d elements for %s", len(data), describe(d, shape)))
 	}
-	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*d.Size())
-	return &Tensor{dtype: d, n: len(data), shape: clone(shape), data: nonNil(bytes)}
+	return &Tensor{dtype: d, n: len(data), shape: clone(shape), data: nonNil(BytesOf(data))}
 }
 
 func measure(d DType, shape []int) (n, size int, err error) {

@@ -256,3 +256,21 @@ func TestReshapeAndClone(t *testing.T) {
 		t.Errorf("String: %s", got)
 	}
 }
+
+func TestViewAndBytesOf(t *testing.T) {
+	b := []byte{1, 2, 3, 4, 5, 6, 7}
+	v := View[uint16](b)
+	if !slices.Equal(v, []uint16{0x201, 0x403, 0x605}) {
+		t.Errorf("view: %#x", v)
+	}
+	v[0] = 0xffff
+	if !bytes.Equal(BytesOf(v), []byte{255, 255, 3, 4, 5, 6}) || b[0] != 255 {
+		t.Errorf("bytes: %v of %v", BytesOf(v), b)
+	}
+	if len(View[float64](b)) != 0 || len(View[int8](nil)) != 0 || len(BytesOf([]float32(nil))) != 0 {
+		t.Error("a view of too few bytes has elements")
+	}
+	if at := uintptr(unsafe.Pointer(unsafe.SliceData(Aligned(100)))); at%64 != 0 {
+		t.Errorf("Aligned: at %#x", at)
+	}
+}
