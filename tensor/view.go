@@ -4,9 +4,9 @@ import "unsafe"
 
 // View returns the elements that b holds as a slice of T over the same memory.
 // Trailing bytes that make no whole element are left out. On machines that
-// cannot load unaligned words, b has to be aligned. There is no view as bool:
-// a bool whose byte is neither 0 nor 1 breaks Go's memory safety.
-func View[T Number](b []byte) []T {
+// cannot load unaligned words, b has to be aligned. Viewed as bool,
+// b must hold nothing but 0 and 1: other bytes break Go's memory safety.
+func View[T Element](b []byte) []T {
 	var t T
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(t)))
 }
