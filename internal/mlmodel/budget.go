@@ -23,7 +23,7 @@ const (
 
 	// budgetReserve is kept for what is not counted message by message: the
 	// manifest, the overlays and the tables of package protobuf itself.
-	budgetReserve = 32 << 20
+	budgetReserve = 96 << 20
 )
 
 // Overheads of the decoded form, rounded up: all allocations count, also those
@@ -32,6 +32,7 @@ const (
 	growth   = 5  // a slice grown by quarters leaves four times its size behind
 	ifaceBox = 16 // a oneof's wrapper around a word
 	mapSlot  = 256
+	nameSlot = 64 // a name in a set
 	unknowns = 64 // the header of a message's unknown fields
 )
 
@@ -58,8 +59,8 @@ var modelLayout = sync.OnceValue(func() *layout {
 
 // described is what describing adds to a message of the named type.
 var described = map[protoreflect.Name]int64{
-	"FeatureDescription":  int64(reflect.TypeFor[Feature]().Size() + reflect.TypeFor[TensorConstraint]().Size() + reflect.TypeFor[ImageConstraint]().Size()),
-	"FunctionDescription": int64(reflect.TypeFor[Function]().Size()),
+	"FeatureDescription":  nameSlot + int64(reflect.TypeFor[Feature]().Size()+reflect.TypeFor[TensorConstraint]().Size()+reflect.TypeFor[ImageConstraint]().Size()),
+	"FunctionDescription": nameSlot + int64(reflect.TypeFor[Function]().Size()),
 	"ModelDescription":    int64(reflect.TypeFor[Description]().Size()),
 	"Shape":               int64(reflect.TypeFor[[]int]().Size()),
 	"SizeRange":           int64(reflect.TypeFor[Range]().Size()),
@@ -151,10 +152,11 @@ func elementLayout(kind protoreflect.Kind) (wire protowire.Type, size int64) {
 }
 
 // checkBudget walks over an encoded model and fails if decoding and describing
-// it would allocate more than the budget, nest deeper than maxDepth or take
-// time out of proportion. It allocates next to nothing itself.
-func checkBudget(data []byte) error {
-	w := meter{left: budgetFixed - budgetReserve + budgetPerByte*int64(len(data)), end: len(data)}
+// it would allocate more than is left of the budget, nest deeper than maxDepth
+// or take time out of proportion. It allocates next to nothing itself. Spent is
+// what reading the data has allocated.
+func checkBudget(data []byte, spent int64) error {
+	w := meter{left: budgetFixed - budgetReserve + budgetPerByte*int64(len(data)) - spent, end: len(data)}
 	return w.message(data, modelLayout(), 1, 0)
 }
 

@@ -36,7 +36,7 @@ func describe(m *spec.Model) (*Description, error) {
 		return nil, err
 	}
 	d.Function.ClassLabels = classLabels(m)
-	if d.TrainingInputs, err = describeFeatures("training input", m.GetDescription().GetTrainingInput()); err != nil {
+	if d.TrainingInputs, err = describeFeatures(roleTraining, m.GetDescription().GetTrainingInput()); err != nil {
 		return nil, err
 	}
 	if program := m.GetMlProgram(); program != nil {
@@ -75,13 +75,13 @@ type functionInterface interface {
 func describeFunction(s functionInterface) (f Function, err error) {
 	f.PredictedFeatureName = s.GetPredictedFeatureName()
 	f.PredictedProbabilitiesName = s.GetPredictedProbabilitiesName()
-	if f.Inputs, err = describeFeatures("input", s.GetInput()); err != nil {
+	if f.Inputs, err = describeFeatures(roleInput, s.GetInput()); err != nil {
 		return f, err
 	}
-	if f.Outputs, err = describeFeatures("output", s.GetOutput()); err != nil {
+	if f.Outputs, err = describeFeatures(roleOutput, s.GetOutput()); err != nil {
 		return f, err
 	}
-	f.States, err = describeFeatures("state", s.GetState())
+	f.States, err = describeFeatures(roleState, s.GetState())
 	return f, err
 }
 
@@ -102,7 +102,12 @@ func (d *Description) addFunctions(s *spec.ModelDescription, program *spec.Progr
 		d.Functions = []Function{d.Function}
 		return nil
 	}
+	names := make(map[string]bool, len(s.GetFunctions()))
 	for _, described := range s.GetFunctions() {
+		if names[described.GetName()] {
+			return invalid("function "+quote(described.GetName()), "is described twice", "different names")
+		}
+		names[described.GetName()] = true
 		f, err := describeFunction(described)
 		if err != nil {
 			return at("function "+quote(described.GetName()), err)
@@ -137,9 +142,23 @@ func (f *Function) describeProgram(program *spec.Program) {
 	}
 }
 
+// What a feature is to its function, as errors put it.
+const (
+	roleInput    = "input"
+	roleOutput   = "output"
+	roleState    = "state"
+	roleTraining = "training input"
+)
+
 func describeFeatures(role string, s []*spec.FeatureDescription) ([]Feature, error) {
 	features := make([]Feature, 0, len(s))
+	names := make(map[string]bool, len(s))
 	for _, feature := range s {
+		// A function may return one value twice, under one name.
+		if names[feature.GetName()] && role != roleOutput {
+			return nil, invalid(role+" "+quote(feature.GetName()), "is described twice", "different names")
+		}
+		names[feature.GetName()] = true
 		f, err := describeFeature(feature)
 		if err != nil {
 			return nil, at(role+" "+quote(feature.GetName()), err)

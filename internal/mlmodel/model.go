@@ -34,9 +34,10 @@ type Model struct {
 	// Kind is the type of the model as the schema spells it, for instance
 	// mlProgram, neuralNetworkClassifier or pipeline.
 	Kind string
-	// Path is where the model was opened, or the name in its file system.
+	// Path is where the model was opened; empty if that was no file on disk.
 	Path string
 
+	where   string // the name that the caller gave
 	tree    *tree
 	name    string              // of the model file in tree
 	whole   bool                // tree is a package: all of it is the model
@@ -82,7 +83,11 @@ func open(name string, weights bool) (m *Model, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return openIn(t, base, name, weights)
+	m = &Model{Path: name, where: name, tree: t, name: base}
+	if err := m.read(weights); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // OpenFS reads a model like Open, from a file system and to memory. It can
@@ -100,21 +105,25 @@ func OpenFS(fsys fs.FS, name string) (*Model, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
 	}
-	return openIn(&tree{files: files}, base, name, true)
-}
-
-// openIn reads the model base of t, or of its folder if base is ".". It owns t.
-func openIn(t *tree, base, where string, weights bool) (*Model, error) {
-	m := &Model{Path: where, tree: t, name: base, weights: map[string]*content{}}
-	err := m.read(weights)
-	if err != nil {
-		m.Close()
-		return nil, at(where, err)
+	m := &Model{where: name, tree: &tree{files: files}, name: base}
+	if err := m.read(true); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
 
+// read reads the model file m.name of m.tree, or the model in that folder if
+// the name is ".". It closes m if that fails.
 func (m *Model) read(weights bool) error {
+	m.weights = map[string]*content{}
+	if err := m.readParts(weights); err != nil {
+		m.Close()
+		return at(m.where, err)
+	}
+	return nil
+}
+
+func (m *Model) readParts(weights bool) error {
 	if m.name == "." && !m.tree.exists(manifestName) {
 		if err := m.chooseModel(); err != nil {
 			return err
@@ -148,14 +157,14 @@ func (m *Model) read(weights bool) error {
 
 // chooseModel goes to the only model of a folder that is no package.
 func (m *Model) chooseModel() error {
-	if strings.EqualFold(filepath.Ext(m.Path), ".mlmodelc") || m.tree.exists("coremldata.bin") || m.tree.exists("model.mil") {
+	if strings.EqualFold(filepath.Ext(m.where), ".mlmodelc") || m.tree.exists("coremldata.bin") || m.tree.exists("model.mil") {
 		return unsupported("", "is a compiled model", "the .mlpackage or .mlmodel that it was compiled from")
 	}
 	names, err := m.tree.candidates()
 	if err != nil {
 		return err
 	}
-	if strings.EqualFold(filepath.Ext(m.Path), ".mlpackage") || len(names) == 0 {
+	if strings.EqualFold(filepath.Ext(m.where), ".mlpackage") || len(names) == 0 {
 		return invalid("", "has no "+manifestName, "a .mlpackage folder or a .mlmodel file")
 	}
 	if len(names) > 1 {
@@ -196,7 +205,7 @@ func (m *Model) readSpec() error {
 		return err
 	}
 	defer c.Close() // decoding copies what it keeps
-	m.Spec, err = parseSpec(c.data)
+	m.Spec, err = parseSpec(c.data, c.spent)
 	if err != nil {
 		return err
 	}
@@ -204,12 +213,13 @@ func (m *Model) readSpec() error {
 	return nil
 }
 
-// parseSpec decodes a model file after it has been found to be worth it.
-func parseSpec(data []byte) (*spec.Model, error) {
+// parseSpec decodes a model file after it has been found to be worth it. Spent
+// is what reading the data has allocated.
+func parseSpec(data []byte, spent int64) (*spec.Model, error) {
 	if err := sniff(data); err != nil {
 		return nil, err
 	}
-	if err := checkBudget(data); err != nil {
+	if err := checkBudget(data, spent); err != nil {
 		return nil, err
 	}
 	m := new(spec.Model)

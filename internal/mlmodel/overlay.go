@@ -2,6 +2,9 @@ package mlmodel
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"path"
 )
 
@@ -30,44 +33,56 @@ type interfaceWords struct {
 
 // applyOverlays puts the words of the package's overlays into d.
 func applyOverlays(t *tree, m *manifest, d *Description) error {
-	for _, item := range m.Items {
-		var err error
-		switch item.Name {
-		case metadataOverlay:
-			var words metadataWords
-			if err = readOverlay(t, item, &words); err == nil {
-				words.apply(&d.Metadata)
-			}
-		case featureOverlay:
-			var words interfaceWords
-			if err = readOverlay(t, item, &words); err == nil {
-				words.apply(d)
-			}
-		}
-		if err != nil {
-			return err
-		}
+	var metadata metadataWords
+	if err := readOverlay(t, m, metadataOverlay, &metadata); err != nil {
+		return err
 	}
+	metadata.apply(&d.Metadata)
+	var features interfaceWords
+	if err := readOverlay(t, m, featureOverlay, &features); err != nil {
+		return err
+	}
+	features.apply(d)
 	return nil
 }
 
-func readOverlay(t *tree, item manifestItem, words any) error {
-	if err := checkName(manifestName, item.Path); err != nil {
+// readOverlay reads the overlay of a name, which may be absent.
+func readOverlay(t *tree, m *manifest, name string, words any) error {
+	var items []manifestItem
+	for _, item := range m.Items {
+		if item.Name == name {
+			items = append(items, item)
+		}
+	}
+	switch len(items) {
+	case 0:
+		return nil
+	case 1:
+		return decodeOverlay(t, items[0].Path, words)
+	}
+	return invalid(manifestName, fmt.Sprintf("lists %s %d times", name, len(items)), "one of a kind")
+}
+
+func decodeOverlay(t *tree, name string, words any) error {
+	if err := checkName(manifestName, name); err != nil {
 		return err
 	}
-	c, err := t.open(path.Join(dataFolder, item.Path))
+	c, err := t.open(path.Join(dataFolder, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	if err := sniff(c.data); err != nil {
-		return at(quote(item.Path), err)
+		return at(quote(name), err)
 	}
 	if len(c.data) > maxManifestBytes {
-		return tooLarge(quote(item.Path), "is too large for an overlay", "at most 1 MiB")
+		return tooLarge(quote(name), fmt.Sprintf("has %d bytes", len(c.data)), fmt.Sprintf("at most %d", maxManifestBytes))
 	}
 	if err := json.Unmarshal(c.data, words); err != nil {
-		return &Error{Kind: ErrInvalid, Where: quote(item.Path), What: "is not an overlay", Cause: jsonError(err)}
+		return &Error{Kind: ErrInvalid, Where: quote(name), What: "is not an overlay", Cause: jsonError(err)}
 	}
 	return nil
 }

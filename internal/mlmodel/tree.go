@@ -56,6 +56,7 @@ func (t *tree) exists(name string) bool {
 type content struct {
 	data  []byte
 	links uint64
+	spent int64        // bytes allocated in reading it
 	unmap func() error // nil when data is ordinary memory
 }
 
@@ -70,37 +71,50 @@ func (c *content) Close() error {
 
 // open maps or reads a regular file. An empty one has no data.
 func (t *tree) open(name string) (*content, error) {
-	// A pipe would block when it is opened, so ask first.
-	if info, err := fs.Stat(t.files, name); err != nil {
-		return nil, t.openError(name, err)
-	} else if err := checkRegular(name, info); err != nil {
-		return nil, err
-	}
-	f, err := t.openFile(name)
+	f, info, err := t.openRegular(name)
 	if err != nil {
-		return nil, t.openError(name, err)
+		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, t.openError(name, err)
-	}
-	if err := checkRegular(name, info); err != nil {
-		return nil, err
-	}
-	if info.Size() == 0 {
-		return &content{links: linkCount(info)}, nil
-	}
 	c := &content{links: linkCount(info)}
+	if info.Size() == 0 {
+		return c, nil
+	}
 	if onDisk, ok := f.(*os.File); ok && t.root != nil {
 		c.data, c.unmap, err = mapFile(onDisk, int(info.Size()))
 	} else {
 		c.data, err = readAligned(f, int(info.Size()))
+		c.spent = 2 * int64(len(c.data))
 	}
 	if err != nil {
 		return nil, t.openError(name, err)
 	}
 	return c, nil
+}
+
+// openRegular opens a file whose size fits the address space.
+func (t *tree) openRegular(name string) (fs.File, fs.FileInfo, error) {
+	// A pipe would block when it is opened, so ask first.
+	if info, err := fs.Stat(t.files, name); err != nil {
+		return nil, nil, t.openError(name, err)
+	} else if err := checkRegular(name, info); err != nil {
+		return nil, nil, err
+	}
+	f, err := t.openFile(name)
+	if err != nil {
+		return nil, nil, t.openError(name, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		err = t.openError(name, err)
+	} else {
+		err = checkRegular(name, info)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
 }
 
 func (t *tree) openFile(name string) (fs.File, error) {

@@ -17,7 +17,7 @@ const maxWeightFiles = 1000
 // says it: the name of the file, starting with @model_path/, and the offset of
 // the weight's record. The bytes are valid until Close.
 func (m *Model) Blob(file string, offset uint64) (b Blob, err error) {
-	defer recoverFault(m.Path, &err)()
+	defer recoverFault(m.where, &err)()
 	name, err := weightName(file)
 	if err != nil {
 		return Blob{}, err
