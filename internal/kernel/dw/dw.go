@@ -92,26 +92,41 @@ const (
 )
 
 // Grid computes lines × m pixels of one channel block. Pixel i of line j is at j·AStep +
-// i·RowStride of A and at j·CStep + i·CRow of C. a.NMask, Tiles, AOff and COff are set here; a is
-// not changed. Splitting work over calls changes no bit.
+// i·RowStride of A and at j·CStep + i·CRow of C. a.NMask, Tiles, AOff and COff are set here, the other
+// fields are as before when it returns. Splitting work over calls changes no bit.
 func (k Kernel) Grid(op Op, lines, m int, a *Args) {
 	if lines <= 0 || m <= 0 {
 		return
 	}
-	b := *a
-	b.NMask = k.Lanes
-	if lines > m && fill(lines, k.rows) > fill(m, k.rows) {
-		lines, m = m, lines
-		b.RowStride, b.AStep = a.AStep, a.RowStride
-		b.CRow, b.CStep = a.CStep, a.CRow
+	a.NMask = k.Lanes
+	if lines <= m || fill(lines, k.rows) <= fill(m, k.rows) {
+		k.parts(op, lines, m, a)
+		return
 	}
-	for done := 0; a.N-done > maxTaps; done += maxTaps {
+	a.transpose()
+	k.parts(op, m, lines, a)
+	a.transpose()
+}
+
+// transpose exchanges what a row and what a tile is.
+func (a *Args) transpose() {
+	a.RowStride, a.AStep = a.AStep, a.RowStride
+	a.CRow, a.CStep = a.CStep, a.CRow
+}
+
+// parts splits a list of taps that takes too long for one call.
+func (k Kernel) parts(op Op, lines, m int, a *Args) {
+	if a.N <= maxTaps {
+		k.grid(op, lines, m, a)
+		return
+	}
+	b := *a
+	for ; b.N > maxTaps; b.N -= maxTaps {
 		part := b
 		part.N, part.Add = maxTaps, nil
 		part.Flags &^= AtLeast | AtMost
 		k.grid(op, lines, m, &part)
 		b.Taps = unsafe.Add(b.Taps, maxTaps*int(unsafe.Sizeof(Tap{})))
-		b.N -= maxTaps
 		b.Flags |= Accumulate
 	}
 	k.grid(op, lines, m, &b)
@@ -122,7 +137,10 @@ func (k Kernel) grid(op Op, lines, m int, a *Args) {
 	n := (m + k.rows - 1) / k.rows
 	r := (m + n - 1) / n
 	full := m - n*(r-1) // tiles of r pixels, the others have r-1
-	per := max(1, maxProducts/(r*(a.N+4)))
+	per := lines
+	if work := r * (a.N + 4); work*lines > maxProducts {
+		per = max(1, maxProducts/work)
+	}
 	for i, at := 0, 0; i < n; i++ {
 		if i == full {
 			r--

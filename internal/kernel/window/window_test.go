@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 	"unsafe"
 
 	"coreml/internal/kernel/cpu"
@@ -182,7 +183,9 @@ func benchDepthwise(b *testing.B, k dw.Kernel, peak float64, size, kernel, strid
 		args = append(args, dw.Args{A: pointer(src), Taps: taps(list), N: len(list), W: pointer(w), RowStride: stride * s.Pixel,
 			AStep: stride * s.Line, C: pointer(out[(r.Y.Lo*a.Out+r.X.Lo)*k.Lanes:]), CRow: 4 * k.Lanes, CStep: 4 * k.Lanes * a.Out})
 	}
+	best := time.Duration(1 << 62) // of single runs: other work on the machine only ever adds
 	for b.Loop() {
+		start := time.Now()
 		if pad {
 			window.Pad(src, in, a, a, k.Lanes, 0, a.Out, 0)
 		}
@@ -190,8 +193,9 @@ func benchDepthwise(b *testing.B, k dw.Kernel, peak float64, size, kernel, strid
 			lines, columns := r.Size()
 			k.Grid(dw.Sum, lines, columns, &args[i])
 		}
+		best = min(best, time.Since(start))
 	}
-	g := 2 * float64(a.Out*a.Out*kernel*kernel*k.Lanes) * float64(b.N) / float64(b.Elapsed().Nanoseconds())
+	g := 2 * float64(a.Out*a.Out*kernel*kernel*k.Lanes) / float64(best.Nanoseconds())
 	b.ReportMetric(g, "GFLOP/s")
 	b.ReportMetric(100*g/peak, "%peak")
 	b.ReportMetric(map[bool]float64{true: 1}[pad], "padded")
