@@ -28,6 +28,7 @@ type Call struct {
 	Packs []*Packed
 
 	first []int // of each argument in In; -1 absent
+	raw   uint64
 	Store PackStore
 }
 
@@ -190,6 +191,13 @@ func (c *Call) Str(arg int) (string, error) {
 	return k.Strings[0], nil
 }
 
+// Raw says that the step reads operand In[in], a constant, through its Const
+// and not through Exec, so that it is not brought into Plain form.
+func (c *Call) Raw(in int) { c.raw |= 1 << min(in, 63) }
+
+// IsRaw reports whether Raw or Pack was called for In[in].
+func (c *Call) IsRaw(in int) bool { return c.raw>>min(in, 63)&1 != 0 }
+
 // Errorf names argument arg: "weight: rank 3, want 4". The caller of Infer and
 // Prepare adds the operation's name.
 func (c *Call) Errorf(arg int, format string, a ...any) error {
@@ -199,6 +207,7 @@ func (c *Call) Errorf(arg int, format string, a ...any) error {
 // Pack asks for operand In[in], a constant, in the form that a kernel reads.
 // It is shared by all plans and filled before the step first runs.
 func (c *Call) Pack(in int, p Packing) *Packed {
+	c.Raw(in)
 	k := c.Store.Get(c, in, p)
 	c.Packs = append(c.Packs, k)
 	return k

@@ -158,7 +158,9 @@ type Elem struct {
 	F2  func(dst, a, b []float32)
 	F2S func(dst, a []float32, b float32)
 	F2R func(dst []float32, a float32, b []float32)
-	// Zero reports f(0) = 0, so that pad lanes of a blocked tensor stay zero.
+	// Channel says that b of F2 has one value per channel: it is a vector along dimension 1.
+	Channel bool
+	// Zero reports f(0) = 0, or f(0, 0) = 0, so that pad lanes of a blocked tensor stay zero.
 	Zero bool
 	// Kind names the few operators that kernels do in registers: "add", "relu", "clip" with Lo and Hi.
 	Kind   string

@@ -1,0 +1,68 @@
+// Package backend is the seam between the public API and whatever runs a model.
+// Behaviour (telemetry, fallback, isolation) is added by wrapping these two interfaces.
+package backend
+
+import (
+	"context"
+
+	"coreml/internal/mlmodel"
+	"coreml/tensor"
+)
+
+// Backend is a way to run models on this machine.
+type Backend interface {
+	Name() string
+	Usable() error // nil, or why it cannot be used on this machine
+	Load(ctx context.Context, m *mlmodel.Model, c Config) (Program, error)
+}
+
+// Config is plain data, so that another process can load the same program.
+type Config struct {
+	Function    string // "": the default one
+	Threads     int    // 0: one for each physical core
+	MemoryLimit int64  // bytes of weights and activations beyond the file; 0: no limit
+	Warm        bool   // pack all weights when loading
+}
+
+// Program is a loaded function of a model. It is safe for concurrent use.
+type Program interface {
+	Run(ctx context.Context, j *Job) error
+	NewState() (State, error)
+	Capabilities() Capabilities
+	Close() error // waits for runs in flight
+}
+
+// Job is one prediction, or a batch of them. After Run returns, a program never touches it again.
+type Job struct {
+	In  []tensor.Features
+	Out []tensor.Features // one for each of In; given tensors are filled, missing ones allocated
+	// State is used and updated by each of the batch in turn; nil where the model has none.
+	State    State
+	Dispatch Dispatch
+}
+
+// Dispatch says who answered.
+type Dispatch struct {
+	Backend string
+	Unit    string // "cpu avx512"
+}
+
+// State is the memory that a stateful model keeps from one prediction to the next.
+type State interface {
+	Save(tensor.Features) error // copies every state into the given map
+	Load(tensor.Features) error // sets the states named in the map
+	Close() error
+}
+
+// Capabilities describe a loaded program.
+type Capabilities struct {
+	Unit   string // the device class and level: "cpu avx512"
+	Memory Memory
+	Ops    map[string]int // operators by where they will run; planned, never guessed
+}
+
+// Memory is what a program takes, in bytes.
+type Memory struct {
+	Weights     int64 // packed, beside the mapped file
+	Activations int64 // of one run
+}

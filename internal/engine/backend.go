@@ -1,0 +1,219 @@
+// Package engine is the CPU backend: it plans a graph for concrete shapes and
+// this machine, and runs the plan.
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"coreml/internal/backend"
+	"coreml/internal/graph"
+	"coreml/internal/kernel/cpu"
+	"coreml/internal/lower"
+	"coreml/internal/mlmodel"
+	"coreml/tensor"
+)
+
+// CPU runs models on this machine's processor. It is always usable.
+type CPU struct{}
+
+func (CPU) Name() string  { return "cpu" }
+func (CPU) Usable() error { return nil }
+
+// Load makes the graph of a function and plans it for its default shapes, each
+// enumerated one and both ends of each range, so that what cannot run fails here.
+func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (backend.Program, error) {
+	fn, err := lower.Graph(m, c.Function)
+	if err != nil {
+		return nil, err
+	}
+	d, err := m.Description.FunctionNamed(c.Function)
+	if err != nil {
+		return nil, err
+	}
+	f, err := newFeatures(fn, d)
+	if err != nil {
+		return nil, err
+	}
+	p := newProgram(fn, cpu.Best(), c)
+	p.feats = f
+	if err := p.rehearse(ctx); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// threads is the number of threads that a run may use.
+func (p *program) threads() int {
+	n := min(cpu.Cores(), runtime.GOMAXPROCS(0))
+	if p.config.Threads > 0 {
+		n = min(p.config.Threads, runtime.GOMAXPROCS(0))
+	}
+	return max(1, n)
+}
+
+// Run implements backend.Program.
+func (p *program) Run(ctx context.Context, j *backend.Job) error {
+	st, err := p.claim(j.State)
+	if err != nil {
+		return err
+	}
+	if st != nil {
+		defer st.busy.Store(false)
+	}
+	r, err := p.acquire()
+	if err != nil {
+		return err
+	}
+	defer p.release(r)
+	r.start(ctx, p.threads())
+	defer r.end()
+	r.profile = profileOf(ctx)
+	for i := range j.In {
+		if err := p.one(r, j, i, st); err != nil {
+			if st != nil && r.wrote {
+				st.broken.Store(true)
+			}
+			if len(j.In) > 1 {
+				err = fmt.Errorf("batch element %d: %w", i, err)
+			}
+			return err
+		}
+	}
+	j.Dispatch = backend.Dispatch{Backend: "cpu", Unit: "cpu " + p.level.String()}
+	return nil
+}
+
+func (p *program) one(r *run, j *backend.Job, i int, st *state) error {
+	err := p.feats.read(j.In[i], r.setInput)
+	if err != nil {
+		return err
+	}
+	if st != nil {
+		for k, v := range p.fn.States {
+			r.setState(v, st.slots[k])
+		}
+	}
+	if err := r.body(); err != nil {
+		return err
+	}
+	if j.Out[i] == nil {
+		j.Out[i] = tensor.Features{}
+	}
+	for k := range p.feats.out {
+		o := &p.feats.out[k]
+		if err := o.write(r.typeOf(o.value), r.valueSlot(o.value), j.Out[i]); err != nil {
+			return fmt.Errorf("output %q: %w", o.name, err)
+		}
+	}
+	r.stack.release(mark{})
+	return nil
+}
+
+func (r *run) setInput(v *graph.Value, t graph.Type, s graph.Slot) {
+	r.known[v.ID] = graph.Operand{Value: v, Type: t}
+	r.slots[slotOf(v, graph.Plain)] = s
+}
+
+func (r *run) setState(v *graph.Value, s graph.Slot) {
+	r.known[v.ID] = graph.Operand{Value: v, Type: v.Type}
+	r.slots[slotOf(v, stateForm(v.Type))] = s
+}
+
+// Capabilities implements backend.Program.
+func (p *program) Capabilities() backend.Capabilities {
+	c := backend.Capabilities{Unit: "cpu " + p.level.String(), Ops: map[string]int{}}
+	p.fn.Body.Walk(func(n *graph.Node) { c.Ops[n.Op.Name]++ })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.Memory.Weights = p.held
+	for _, l := range p.plans {
+		for _, k := range l.plans {
+			c.Memory.Activations = max(c.Memory.Activations, int64(k.seg.frame))
+		}
+	}
+	return c
+}
+
+// rehearse plans the function for the shapes that its description names.
+func (p *program) rehearse(ctx context.Context) error {
+	for _, shapes := range p.feats.rehearsals() {
+		r, err := p.acquire()
+		if err != nil {
+			return err
+		}
+		r.ctx = ctx
+		for i, in := range p.feats.in {
+			r.known[in.value.ID] = graph.Operand{Value: in.value, Type: graph.Type{DType: in.value.Type.DType, Shape: shapes[i]}}
+		}
+		for _, v := range p.fn.States {
+			r.known[v.ID] = graph.Operand{Value: v, Type: v.Type}
+		}
+		_, err = p.segment(p.fn.Body, 0, r.known)
+		p.release(r)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rehearsals are the input shapes to plan for at load: all inputs at their
+// defaults, at their smallest, at their largest, and each enumerated shape.
+func (f *features) rehearsals() [][][]int {
+	var all [][][]int
+	add := func(pick func(in *input) []int) {
+		shapes := make([][]int, len(f.in))
+		for i := range f.in {
+			shapes[i] = pick(&f.in[i])
+			if shapes[i] == nil {
+				return
+			}
+		}
+		for _, have := range all {
+			if sameShapes(have, shapes) {
+				return
+			}
+		}
+		all = append(all, shapes)
+	}
+	add((*input).defaultShape)
+	most := 0
+	for i := range f.in {
+		if d := f.in[i].desc; d != nil && d.Tensor != nil {
+			most = max(most, len(d.Tensor.EnumeratedShapes))
+		}
+	}
+	for k := range min(most, maxPlans) {
+		add(func(in *input) []int {
+			if d := in.desc; d != nil && d.Tensor != nil && len(d.Tensor.EnumeratedShapes) > k {
+				return d.Tensor.EnumeratedShapes[k]
+			}
+			return in.defaultShape()
+		})
+	}
+	return all
+}
+
+func sameShapes(a, b [][]int) bool {
+	for i := range a {
+		if !tensor.EqualShape(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// defaultShape is the shape that an input has when nobody says more; nil if the file leaves it open.
+func (in *input) defaultShape() []int {
+	t := in.value.Type
+	if t.Static() {
+		return t.Shape
+	}
+	if d := in.desc; d != nil && d.Tensor != nil && len(d.Tensor.Shape) == len(t.Shape) {
+		return d.Tensor.Shape
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package engine
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"coreml/internal/backend"
+	"coreml/internal/fault"
+	"coreml/internal/graph"
+	"coreml/internal/kernel/cpu"
+)
+
+// program is a loaded function: the graph, packed weights and plans, shared by all runs.
+type program struct {
+	fn     *graph.Function
+	level  cpu.Level
+	config backend.Config
+	feats  *features
+	memo   memo
+
+	mu     sync.Mutex // guards what follows
+	plans  map[planKey]*planList
+	after  map[planKey]map[*graph.Value]bool
+	packs  map[packKey]*graph.Packed
+	plain  map[*graph.Const][]byte
+	held   int64 // bytes in packs and plain
+	spare  [][]graph.Operand
+	idle   []*run
+	closed bool
+	active sync.WaitGroup
+	leave  sync.Once
+}
+
+// planKey is a place in the graph at which a segment starts.
+type planKey struct {
+	block *graph.Block
+	from  int
+}
+
+// planList has the segments made for one place, the last used first.
+type planList struct {
+	reads []*graph.Value // what the nodes from there on read of earlier values
+	plans []planned
+}
+
+type planned struct {
+	sig []graph.Operand // of reads
+	seg *segment
+}
+
+// maxPlans is the number of segments kept for one place in the graph.
+const maxPlans = 16
+
+func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
+	crew.join()
+	return &program{fn: fn, level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
+		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, memo: newMemo(fn.Nodes)}
+}
+
+// segment finds or makes the plan for the nodes of a block from one on, given
+// what is known of the values that they read.
+func (p *program) segment(b *graph.Block, from int, known []graph.Operand) (*segment, error) {
+	p.mu.Lock()
+	l := p.plans[planKey{b, from}]
+	if l == nil {
+		l = &planList{reads: readFrom(b, from)}
+		p.plans[planKey{b, from}] = l
+	}
+	for i := range l.plans {
+		if l.plans[i].matches(l.reads, known) {
+			hit := l.plans[i]
+			copy(l.plans[1:i+1], l.plans[:i])
+			l.plans[0] = hit
+			p.mu.Unlock()
+			return hit.seg, nil
+		}
+	}
+	var scratch []graph.Operand
+	if n := len(p.spare); n > 0 {
+		scratch, p.spare = p.spare[n-1], p.spare[:n-1]
+	} else {
+		scratch = make([]graph.Operand, p.fn.Values)
+	}
+	p.mu.Unlock()
+
+	pl := &planner{prog: p, block: b, from: from, known: scratch}
+	sig := make([]graph.Operand, len(l.reads))
+	for i, v := range l.reads {
+		sig[i] = known[v.ID]
+		scratch[v.ID] = known[v.ID]
+	}
+	seg, err := pl.plan()
+	for _, v := range l.reads {
+		scratch[v.ID] = graph.Operand{}
+	}
+	for _, id := range pl.set {
+		scratch[id] = graph.Operand{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spare = append(p.spare, scratch)
+	if err != nil {
+		return nil, err
+	}
+	if limit := p.config.MemoryLimit; limit > 0 && p.held+int64(seg.frame) > limit {
+		return nil, fmt.Errorf("engine: needs %d bytes of activations beside %d of weights: %w: %d are allowed", seg.frame, p.held, fault.Limit, limit)
+	}
+	l.plans = append(l.plans, planned{})
+	copy(l.plans[1:], l.plans)
+	l.plans[0] = planned{sig, seg}
+	if len(l.plans) > maxPlans {
+		l.plans = l.plans[:maxPlans]
+	}
+	return seg, nil
+}
+
+// matches compares what a plan was made for with what is known now.
+func (k *planned) matches(reads []*graph.Value, known []graph.Operand) bool {
+	for i, v := range reads {
+		if !sameOperand(&k.sig[i], &known[v.ID]) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameOperand(a, b *graph.Operand) bool {
+	if !a.Type.Equal(b.Type) || (a.Const == nil) != (b.Const == nil) {
+		return false
+	}
+	return a.Const == nil || a.Const == b.Const || a.Const.Code == nil && b.Const.Code == nil && string(a.Const.Data) == string(b.Const.Data)
+}
+
+// readFrom lists the values that a block's nodes from one on, and its results,
+// read and do not define; constants are left out.
+func readFrom(b *graph.Block, from int) []*graph.Value {
+	rest := &graph.Node{Blocks: []*graph.Block{{Nodes: b.Nodes[from:], Outputs: b.Outputs}}}
+	var out []*graph.Value
+	for _, v := range capturedBy(rest) {
+		if v.Const == nil {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// readAfter is the set of values that are read from node next on. The caller may add to its copy.
+func (p *program) readAfter(b *graph.Block, next int) map[*graph.Value]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := planKey{b, next}
+	m := p.after[k]
+	if m == nil {
+		m = map[*graph.Value]bool{}
+		for _, v := range readFrom(b, next) {
+			m[v] = true
+		}
+		p.after[k] = m
+	}
+	out := make(map[*graph.Value]bool, len(m))
+	for v := range m {
+		out[v] = true
+	}
+	return out
+}
+
+// packKey identifies packed bytes: where the constant is, and the form.
+type packKey struct {
+	at   unsafe.Pointer
+	len  int
+	form string
+}
+
+// Get implements graph.PackStore.
+func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
+	k := c.In[in].Const
+	key := packKey{unsafe.Pointer(k), 0, pk.Form}
+	if k.Code == nil && len(k.Data) > 0 {
+		key.at, key.len = unsafe.Pointer(&k.Data[0]), len(k.Data)
+		key.form = k.Type.DType.String() + pk.Form
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if have := p.packs[key]; have != nil {
+		return have
+	}
+	n := &graph.Packed{Packing: pk, Src: k}
+	p.packs[key] = n
+	p.held += int64(pk.Size)
+	return n
+}
+
+// fill packs a weight, once.
+func (p *program) fill(k *graph.Packed, t *team, helpers int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k.Ready.Load() {
+		return nil
+	}
+	if limit := p.config.MemoryLimit; limit > 0 && p.held > limit {
+		return fmt.Errorf("engine: weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
+	}
+	data := graph.Aligned(k.Packing.Size)
+	items := k.Packing.Items
+	const piece = 4
+	err := t.do((items+piece-1)/piece, helpers, func(_, task int) error {
+		k.Packing.Do(data, k.Src, task*piece, min(items, (task+1)*piece))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	k.Data = data
+	k.Ready.Store(true)
+	return nil
+}
+
+// plainOf is a constant in Plain form, made once.
+func (p *program) plainOf(k *graph.Const) []byte {
+	if k.Code == nil && k.Data != nil && (k.Held || graph.StoreDType(k.Type.DType) == k.Type.DType) {
+		return k.Data
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b, ok := p.plain[k]
+	if !ok {
+		b = k.Plain()
+		p.plain[k] = b
+		p.held += int64(len(b))
+	}
+	return b
+}
+
+// acquire takes an idle run or makes one.
+func (p *program) acquire() (*run, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, fmt.Errorf("engine: the model is %w", fault.Closed)
+	}
+	p.active.Add(1)
+	if n := len(p.idle); n > 0 {
+		r := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		return r, nil
+	}
+	return newRun(p), nil
+}
+
+// maxIdle is the number of runs, with their memory, kept for the next callers.
+func maxIdle() int { return runtime.GOMAXPROCS(0) }
+
+func (p *program) release(r *run) {
+	r.forget()
+	p.mu.Lock()
+	if len(p.idle) < maxIdle() && !p.closed {
+		p.idle = append(p.idle, r)
+	}
+	p.mu.Unlock()
+	p.active.Done()
+}
+
+// Close implements backend.Program.
+func (p *program) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.idle = nil
+	p.mu.Unlock()
+	p.active.Wait()
+	p.leave.Do(crew.leave)
+	return nil
+}

@@ -1,0 +1,315 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	"coreml/internal/fault"
+	"coreml/internal/graph"
+)
+
+// run is one execution of a program: its slots and activations. Runs are pooled,
+// and what a slot table says of a frame holds as long as frame and plan are the same.
+type run struct {
+	prog  *program
+	ctx   context.Context
+	slots []graph.Slot
+	known []graph.Operand // by Value.ID, of what has been computed
+	stack stack
+	grown int64 // bytes that steps hold beside the stack
+	team  *team
+	execs []graph.Exec // one for each worker
+	bound *segment     // whose fixed places are in slots, based at frame
+	frame []byte
+
+	current *step // for the closure below, which is made once
+	phase   *graph.Phase
+	work    func(worker, task int) error
+	profile *Profile
+	wrote   bool // a state has been written
+}
+
+func newRun(p *program) *run {
+	r := &run{prog: p, slots: make([]graph.Slot, p.fn.Values*graph.Forms), known: make([]graph.Operand, p.fn.Values)}
+	r.work = func(worker, task int) error {
+		x := &r.execs[worker]
+		x.Node, x.In, x.Out = r.current.call.Node, r.current.in, r.current.out
+		if need := r.current.Scratch; len(x.Buf) < need {
+			x.Buf = graph.Aligned(need + need/8)
+		}
+		return r.phase.Run(x, task)
+	}
+	return r
+}
+
+// start readies the run for up to threads workers.
+func (r *run) start(ctx context.Context, threads int) {
+	r.ctx = ctx
+	r.team = crew.take(threads)
+	n := 1
+	if r.team != nil {
+		n = r.team.threads
+	}
+	for len(r.execs) < n {
+		r.execs = append(r.execs, graph.Exec{})
+	}
+	for i := range r.execs {
+		r.execs[i].Slots, r.execs[i].Env = r.slots, r
+	}
+	r.wrote = false
+}
+
+// end gives the team back.
+func (r *run) end() {
+	if r.team != nil {
+		r.team = nil
+		crew.giveBack()
+	}
+}
+
+// forget drops what belongs to the caller.
+func (r *run) forget() {
+	r.ctx, r.profile, r.grown = nil, nil, 0
+	for _, v := range r.prog.fn.Body.Inputs {
+		for f := range graph.Forms {
+			r.slots[slotOf(v, graph.Form(f))] = graph.Slot{}
+		}
+	}
+	r.stack.release(mark{})
+}
+
+// body runs the function. The inputs are in their slots, their types in known.
+// The results are valid until the run is released.
+func (r *run) body() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("engine: %w: %s", fault.Runtime, describePanic(p))
+		}
+	}()
+	return r.block(r.prog.fn.Body)
+}
+
+// block runs a block whose inputs are in place, one segment after the other.
+func (r *run) block(b *graph.Block) error {
+	for at := 0; at < len(b.Nodes); {
+		seg, err := r.prog.segment(b, at, r.known)
+		if err != nil {
+			return err
+		}
+		if err := r.segment(seg); err != nil {
+			return err
+		}
+		at = seg.next
+	}
+	return nil
+}
+
+func (r *run) segment(seg *segment) error {
+	if err := r.bind(seg); err != nil {
+		return err
+	}
+	for i := range seg.steps {
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.step(&seg.steps[i]); err != nil {
+			if r.ctx.Err() != nil {
+				return r.ctx.Err()
+			}
+			return located(seg.steps[i].call.Node, err)
+		}
+	}
+	for i := range seg.exports {
+		r.known[seg.exports[i].Value.ID] = seg.exports[i]
+	}
+	for _, v := range seg.dynamic {
+		k := &r.known[v.ID]
+		k.Type.Bound = false
+		if k.Type.Kind == graph.KindTensor {
+			k.Type.Shape = r.slots[slotOf(v, graph.Plain)].Shape
+		}
+	}
+	for _, v := range seg.needs {
+		r.readValue(v)
+	}
+	return nil
+}
+
+// readValue makes a value of the run known to the planner.
+func (r *run) readValue(v *graph.Value) {
+	k := &r.known[v.ID]
+	d := r.slots[slotOf(v, graph.Plain)].Data
+	k.Const = &graph.Const{Type: k.Type, Data: append([]byte(nil), d...), Held: true}
+}
+
+// bind points the slots at memory.
+func (r *run) bind(seg *segment) error {
+	top := r.stack.mark() == mark{}
+	frame, err := r.stack.push(seg.frame, r.limit())
+	if err != nil {
+		return err
+	}
+	same := top && r.bound == seg && len(frame) == len(r.frame) && (len(frame) == 0 || &frame[0] == &r.frame[0])
+	if !same {
+		for i := range seg.fixed {
+			p := &seg.fixed[i]
+			r.slots[p.slot] = graph.Slot{Data: frame[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
+		}
+		for _, k := range seg.consts {
+			if k.value.Strings != nil {
+				r.slots[k.slot] = graph.Slot{Obj: k.value.Strings, Shape: k.value.Type.Shape}
+			} else {
+				r.slots[k.slot] = graph.Slot{Data: r.prog.plainOf(k.value), Shape: k.value.Type.Shape}
+			}
+		}
+	}
+	if top && len(seg.dynamic) == 0 {
+		r.bound, r.frame = seg, frame
+	} else {
+		r.bound = nil
+	}
+	for i := range seg.linked {
+		p := &seg.linked[i]
+		d := r.slots[p.base].Data
+		if p.off+p.size > len(d) {
+			return fmt.Errorf("BUG: engine: a view of %d bytes at %d leaves memory of %d", p.size, p.off, len(d))
+		}
+		r.slots[p.slot] = graph.Slot{Data: d[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
+	}
+	return nil
+}
+
+func (r *run) limit() int64 {
+	if r.prog.config.MemoryLimit == 0 {
+		return 0
+	}
+	return max(1, r.prog.config.MemoryLimit-r.grown)
+}
+
+func (r *run) step(s *step) error {
+	if s.call.Op.Effect {
+		r.wrote = true
+	}
+	for _, k := range s.call.Packs {
+		if !k.Ready.Load() {
+			if err := r.pack(k); err != nil {
+				return err
+			}
+		}
+	}
+	if r.profile != nil {
+		defer r.profile.time(s)()
+	}
+	r.current = s
+	for i := range s.Phases {
+		r.phase = &s.Phases[i]
+		if err := r.tasks(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) tasks(s *step) error {
+	n := r.phase.Tasks
+	if r.team == nil || n == 1 {
+		for t := range n {
+			if err := r.work(0, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return r.team.do(n, min(r.team.threads, n)-1, r.work)
+}
+
+func (r *run) pack(k *graph.Packed) error {
+	if r.team != nil {
+		return r.prog.fill(k, r.team, r.team.threads-1)
+	}
+	return r.prog.fill(k, alone, 0)
+}
+
+// alone runs tasks in the caller only.
+var alone = &team{threads: 1}
+
+// Context implements graph.Env.
+func (r *run) Context() context.Context { return r.ctx }
+
+// Grow implements graph.Env.
+func (r *run) Grow(n int64) error {
+	r.grown += n
+	if limit := r.prog.config.MemoryLimit; limit > 0 && r.grown+r.stack.total > limit {
+		return fmt.Errorf("engine: lists and loops need %d bytes: %w: %d are allowed", r.grown, fault.Limit, limit)
+	}
+	return nil
+}
+
+// RunBlock implements graph.Env: block b of the running node, on top of the stack.
+func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	s, ph, m, bound := r.current, r.phase, r.stack.mark(), r.bound
+	block := s.call.Node.Blocks[b]
+	if len(args) != len(block.Inputs) {
+		return fmt.Errorf("block %d: %d arguments: %w: want %d", b, len(args), fault.Invalid, len(block.Inputs))
+	}
+	for i, v := range block.Inputs {
+		t := v.Type
+		if t.Kind == graph.KindTensor {
+			t.Shape = args[i].Shape
+		}
+		r.slots[slotOf(v, graph.Plain)] = args[i]
+		r.known[v.ID] = graph.Operand{Value: v, Type: t}
+	}
+	err := r.block(block)
+	if err == nil {
+		err = r.results(block, out)
+	}
+	r.stack.release(m)
+	r.current, r.phase, r.bound = s, ph, bound
+	x.Node, x.In, x.Out = s.call.Node, s.in, s.out
+	return err
+}
+
+// results copies a block's results to slots that outlive its frame.
+func (r *run) results(b *graph.Block, out []graph.Slot) error {
+	for i, v := range b.Outputs {
+		from := r.valueSlot(v)
+		if grow := len(from.Data) - cap(out[i].Data); grow > 0 {
+			if err := r.Grow(int64(grow)); err != nil {
+				return err
+			}
+		}
+		out[i].Data = append(out[i].Data[:0], from.Data...)
+		out[i].Shape = append(out[i].Shape[:0], from.Shape...)
+		out[i].Obj = from.Obj
+	}
+	return nil
+}
+
+// valueSlot is a value's memory in Plain form.
+func (r *run) valueSlot(v *graph.Value) graph.Slot {
+	k := v.Const
+	if k == nil {
+		k = r.known[v.ID].Const
+	}
+	if k != nil && k.Strings != nil {
+		return graph.Slot{Obj: k.Strings, Shape: k.Type.Shape}
+	}
+	if k != nil {
+		return graph.Slot{Data: r.prog.plainOf(k), Shape: k.Type.Shape}
+	}
+	return r.slots[slotOf(v, graph.Plain)]
+}
+
+// typeOf is what is known of a value once it has been computed.
+func (r *run) typeOf(v *graph.Value) graph.Type {
+	if v.Const != nil {
+		return v.Const.Type
+	}
+	return r.known[v.ID].Type
+}

@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"coreml/internal/backend"
+	"coreml/internal/fault"
+	"coreml/internal/graph"
+	"coreml/tensor"
+)
+
+// state is the memory of a program's states, kept as declared: float16 where the file says so.
+type state struct {
+	prog   *program
+	slots  []graph.Slot // one for each of fn.States
+	busy   atomic.Bool  // a run is using it
+	broken atomic.Bool  // a run failed after its first write
+	closed atomic.Bool
+}
+
+// NewState implements backend.Program: all zeros.
+func (p *program) NewState() (backend.State, error) {
+	if len(p.fn.States) == 0 {
+		return nil, fmt.Errorf("engine: the model has no states: %w", fault.State)
+	}
+	s := &state{prog: p}
+	total := int64(0)
+	for _, v := range p.fn.States {
+		n := graph.Bytes(v.Type, stateForm(v.Type), 1)
+		if total += int64(n); p.config.MemoryLimit > 0 && total > p.config.MemoryLimit {
+			return nil, fmt.Errorf("engine: states need %d bytes: %w: %d are allowed", total, fault.Limit, p.config.MemoryLimit)
+		}
+		s.slots = append(s.slots, graph.Slot{Data: graph.Aligned(n), Shape: v.Type.Shape})
+	}
+	return s, nil
+}
+
+// claim takes the state of a job for one run.
+func (p *program) claim(given backend.State) (*state, error) {
+	if given == nil {
+		if len(p.fn.States) > 0 {
+			s, err := p.NewState()
+			if err != nil {
+				return nil, err
+			}
+			given = s
+		} else {
+			return nil, nil
+		}
+	}
+	s, ok := given.(*state)
+	switch {
+	case !ok || s.prog != p:
+		return nil, fmt.Errorf("engine: %w: the state belongs to another model", fault.State)
+	case s.closed.Load():
+		return nil, fmt.Errorf("engine: %w: it is closed", fault.State)
+	case s.broken.Load():
+		return nil, fmt.Errorf("engine: %w: a prediction failed half-way through it; load it again", fault.State)
+	case !s.busy.CompareAndSwap(false, true):
+		return nil, fmt.Errorf("engine: %w: another prediction is using it", fault.State)
+	}
+	return s, nil
+}
+
+func (s *state) hold() error {
+	if s.closed.Load() {
+		return fmt.Errorf("engine: %w: it is closed", fault.State)
+	}
+	if !s.busy.CompareAndSwap(false, true) {
+		return fmt.Errorf("engine: %w: a prediction is using it", fault.State)
+	}
+	return nil
+}
+
+// Save implements backend.State.
+func (s *state) Save(to tensor.Features) error {
+	if err := s.hold(); err != nil {
+		return err
+	}
+	defer s.busy.Store(false)
+	if s.broken.Load() {
+		return fmt.Errorf("engine: %w: a prediction failed half-way through it", fault.State)
+	}
+	for i, v := range s.prog.fn.States {
+		d := v.Type.DType
+		if stateForm(v.Type) == graph.Plain {
+			d = graph.StoreDType(d)
+		}
+		t, err := tensor.FromBytes(d, v.Type.Shape, append([]byte(nil), s.slots[i].Data...))
+		if err != nil {
+			return err
+		}
+		to[v.Name] = t
+	}
+	return nil
+}
+
+// Load implements backend.State. A state that broke is whole again once every one of its parts is loaded.
+func (s *state) Load(from tensor.Features) error {
+	if err := s.hold(); err != nil {
+		return err
+	}
+	defer s.busy.Store(false)
+	loaded := 0
+	parts := make([]*tensor.Tensor, len(s.slots))
+	for i, v := range s.prog.fn.States {
+		given, ok := from[v.Name]
+		if !ok {
+			continue
+		}
+		loaded++
+		t, ok := given.(*tensor.Tensor)
+		if !ok || !tensor.EqualShape(t.Shape(), v.Type.Shape) {
+			return fmt.Errorf("engine: state %q: %v: %w: want %v", v.Name, given, fault.Schema, v.Type)
+		}
+		d := graph.StoreDType(v.Type.DType)
+		if stateForm(v.Type) == graph.Half {
+			d = v.Type.DType
+		}
+		t, err := t.Convert(d)
+		if err != nil {
+			return fmt.Errorf("engine: state %q: %w", v.Name, err)
+		}
+		parts[i] = t
+	}
+	if loaded < len(from) {
+		return fmt.Errorf("engine: %w: the model has no state of one of the given names", fault.Schema)
+	}
+	for i, t := range parts {
+		if t != nil {
+			copy(s.slots[i].Data, t.Bytes())
+		}
+	}
+	if loaded == len(s.slots) {
+		s.broken.Store(false)
+	}
+	return nil
+}
+
+// Close implements backend.State.
+func (s *state) Close() error {
+	s.closed.Store(true)
+	return nil
+}
