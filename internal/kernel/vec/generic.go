@@ -51,9 +51,10 @@ func mulAddChunk(dst, a, b, c []float32) {
 	}
 }
 
-func axpy(dst, a []float32, s float32) {
+func axpy(dst, a, b []float32, s float32) {
+	b = b[:len(dst)]
 	for i, x := range a[:len(dst)] {
-		dst[i] += float32(x * s)
+		dst[i] = x + float32(b[i]*s)
 	}
 }
 
@@ -111,11 +112,11 @@ func newGeneric() *Funcs {
 
 		Add: zipped(add), Sub: zipped(sub), Mul: zipped(mul), Div: zipped(div), Max: zipped(maximum), Min: zipped(minimum),
 		Pow: zipped(pow), FloorDiv: zipped(floorDiv), Mod: zipped(mod),
-		AddS: mapped1(add), SubS: mapped1(sub), MulS: mapped1(mul), DivS: mapped1(div), MaxS: mapped1(maximum), MinS: mapped1(minimum),
+		AddS: mapped1(add), SubS: mapped1(sub), MulS: mapped1(mul), DivS: mapped1(div), MaxS: mapped1(atLeast), MinS: mapped1(atMost),
 		FloorDivS: mapped1(floorDiv), ModS: mapped1(mod),
 		SSub: swapped(sub), SDiv: swapped(div), SPow: swapped(pow), SFloorDiv: swapped(floorDiv), SMod: swapped(mod),
 
-		Axpy: axpy, MulAdd: mulAddChunk, ScaleShiftV: mulAddChunk,
+		MulAdd:  mulAddChunk,
 		AddChan: perLane(add), MulChan: perLane(mul),
 		ScaleShiftChan: func(dst, src, scale, shift []float32) { scaleShiftLanes(dst, src, scale, shift, scaleShift) },
 
@@ -123,13 +124,30 @@ func newGeneric() *Funcs {
 		FromInt8: dequantize[int8], FromUint8: dequantize[uint8], ToInt8: toInt8, ToUint8: toUint8,
 		Transpose: transpose,
 	}
-	f.derive(genericReducers)
+	f.chunks = genericChunks
+	f.derive()
 	return f
 }
 
+// keepNaN is a kernel that answers NaN for a scalar that is.
+func keepNaN(k BinaryScalar) BinaryScalar {
+	return func(dst, a []float32, s float32) {
+		if isNaN(s) {
+			for i := range dst {
+				dst[i] = s
+			}
+			return
+		}
+		k(dst, a, s)
+	}
+}
+
 // derive fills in the kernels that are made of others.
-func (f *Funcs) derive(r reducers) {
+func (f *Funcs) derive() {
 	f.PowS = f.powS
-	f.reductions(r)
+	f.MaxS, f.MinS = keepNaN(f.MaxS), keepNaN(f.MinS)
+	f.Axpy = func(dst, a []float32, s float32) { f.axpy(dst, dst, a, s) }
+	f.ScaleShiftV = f.MulAdd
+	f.reductions()
 	f.blocked()
 }

@@ -125,35 +125,36 @@ func firstOf(extreme Reduction) func(src []float32) int {
 	}
 }
 
-// reducers are the chunk kernels that reductions and rows are built from; slices of at most chunk.
-type reducers struct {
+// chunks are the kernels that reductions and rows are built from; their slices have at most
+// chunk elements.
+type chunks struct {
 	sum, sumSquare, sumAbs, max, min Reduction
-	deviation                        func(src []float32, mean float32) float32
+	deviation                        func(src []float32, mean float32) float32 // Σ(x-mean)²
 	dot                              func(a, b []float32) float32
 	expSum                           func(dst, src []float32, shift float32) float32
-	// normalize is (x-mean)·scale, then ·gamma + beta with one rounding or two.
-	normalize       func(dst, src []float32, mean, scale float32)
-	normalizeAffine func(dst, src, gamma, beta []float32, mean, scale float32)
+	axpy                             func(dst, a, b []float32, s float32)                       // a + b·s
+	normalize                        UnaryScalar2                                               // (x-a)·b
+	normalizeAffine                  func(dst, src, gamma, beta []float32, mean, scale float32) // (x-mean)·scale·gamma + beta
 }
 
-var genericReducers = reducers{
+var genericChunks = chunks{
 	sum: sumChunk, sumSquare: sumSquareChunk, sumAbs: sumAbsChunk, max: maxChunk, min: minChunk,
 	deviation: deviationChunk, dot: dotChunk, expSum: expSumChunk,
-	normalize: normalizeChunk, normalizeAffine: normalizeAffineChunk,
+	axpy: axpy, normalize: normalize, normalizeAffine: normalizeAffine,
 }
 
-// reductions fills in everything that is built from r and from elementwise kernels of f.
-func (f *Funcs) reductions(r reducers) {
-	f.Sum, f.SumSquare, f.SumAbs = sumReduction(r.sum), sumReduction(r.sumSquare), sumReduction(r.sumAbs)
-	f.ReduceMax, f.ReduceMin = foldReduction(r.max, maximum), foldReduction(r.min, minimum)
+// reductions fills in everything that is built from chunks and from elementwise kernels.
+func (f *Funcs) reductions() {
+	f.Sum, f.SumSquare, f.SumAbs = sumReduction(f.sum), sumReduction(f.sumSquare), sumReduction(f.sumAbs)
+	f.ReduceMax, f.ReduceMin = foldReduction(f.max, maximum), foldReduction(f.min, minimum)
 	f.ArgMax, f.ArgMin = firstOf(f.ReduceMax), firstOf(f.ReduceMin)
 	f.Dot = func(a, b []float32) float32 {
 		b = b[:len(a)]
-		return chunkSum(len(a), func(lo, hi int) float32 { return r.dot(a[lo:hi], b[lo:hi]) })
+		return chunkSum(len(a), func(lo, hi int) float32 { return f.dot(a[lo:hi], b[lo:hi]) })
 	}
 	f.ExpSum = func(dst, src []float32, shift float32) float32 {
 		src = src[:len(dst)]
-		return chunkSum(len(dst), func(lo, hi int) float32 { return r.expSum(dst[lo:hi], src[lo:hi], shift) })
+		return chunkSum(len(dst), func(lo, hi int) float32 { return f.expSum(dst[lo:hi], src[lo:hi], shift) })
 	}
 	f.Softmax = func(dst, src []float32) {
 		src = src[:len(dst)]
@@ -163,9 +164,8 @@ func (f *Funcs) reductions(r reducers) {
 	f.MeanVar = func(src []float32) (mean, variance float32) {
 		n := float32(len(src))
 		mean = f.Sum(src) / n
-		dev := chunkSum(len(src), func(lo, hi int) float32 { return r.deviation(src[lo:hi], mean) })
+		dev := chunkSum(len(src), func(lo, hi int) float32 { return f.deviation(src[lo:hi], mean) })
 		return mean, dev / n
 	}
-	f.LayerNorm = f.layerNorm(r)
-	f.RMSNorm = f.rmsNorm(r)
+	f.LayerNorm, f.RMSNorm = f.layerNorm, f.rmsNorm
 }

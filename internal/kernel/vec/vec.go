@@ -31,6 +31,7 @@ type (
 // Funcs are the kernels of one CPU level.
 type Funcs struct {
 	Level cpu.Level
+	chunks
 
 	// Exact functions. Round takes ties to even, Sign of a zero is +0, Relu(-0) is -0.
 	Abs, Neg, Square, Sqrt, Ceil, Floor, Round, Sign, Relu Unary

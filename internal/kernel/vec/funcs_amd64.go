@@ -1,0 +1,28 @@
+//go:build !noasm
+
+package vec
+
+import "coreml/internal/kernel/cpu"
+
+// assembly lists the kernels of the levels that this machine has, beginning with the least.
+func assembly() []*Funcs {
+	var fs []*Funcs
+	if cpu.Has(cpu.AVX2) {
+		fs = append(fs, newLevel(cpu.AVX2, fillExp_avx2, fillArith_avx2))
+	}
+	if cpu.Has(cpu.AVX512) {
+		fs = append(fs, newLevel(cpu.AVX512, fillExp_avx512, fillArith_avx512))
+	}
+	return fs
+}
+
+// newLevel starts from the generic kernels and replaces those that there is assembly for.
+func newLevel(l cpu.Level, fill ...func(*Funcs)) *Funcs {
+	f := newGeneric()
+	f.Level = l
+	for _, fill := range fill {
+		fill(f)
+	}
+	f.derive()
+	return f
+}
