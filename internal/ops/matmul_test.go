@@ -1,0 +1,156 @@
+package ops
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"coreml/internal/graph"
+	"coreml/internal/kernel/cpu"
+	"coreml/tensor"
+)
+
+// defineMatmul is the definition of matmul for shapes of equal rank >= 2.
+func defineMatmul(x, y *graph.Const, tx, ty bool) (want []float32, shape []int) {
+	xs, ys := x.Type.Shape, y.Type.Shape
+	rank := len(xs)
+	m, k, n := xs[rank-2], xs[rank-1], ys[rank-1]
+	if tx {
+		m, k = k, m
+	}
+	if ty {
+		n = ys[rank-2]
+	}
+	batch, _ := broadcast(xs[:rank-2], ys[:rank-2])
+	shape = append(append(shape, batch...), m, n)
+	xv, yv := x.Floats(), y.Floats()
+	for b := range graph.TensorOf(0, batch...).Elements() {
+		xo, yo := 0, 0
+		for d, rest, xst, yst := rank-3, b, 1, 1; d >= 0; d-- {
+			i := rest % batch[d]
+			rest /= batch[d]
+			xo += i % xs[d] * xst
+			yo += i % ys[d] * yst
+			xst, yst = xst*xs[d], yst*ys[d]
+		}
+		for i := range m {
+			for j := range n {
+				sum := 0.0
+				for s := range k {
+					xi, yi := i*k+s, s*n+j
+					if tx {
+						xi = s*m + i
+					}
+					if ty {
+						yi = j*k + s
+					}
+					sum += float64(xv[xo*m*k+xi]) * float64(yv[yo*k*n+yi])
+				}
+				want = append(want, float32(sum))
+			}
+		}
+	}
+	return want, shape
+}
+
+func TestMatmulMatchesDefinition(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for i := range 60 {
+		m, n, k := 1+r.IntN(70), 1+r.IntN(70), 1+r.IntN(70)
+		if i%8 == 0 {
+			m, k = 1+r.IntN(3), 600+r.IntN(100)
+		}
+		tx, ty := r.IntN(2) == 0, r.IntN(2) == 0
+		var xs, ys []int
+		for range r.IntN(3) {
+			d := 1 + r.IntN(4)
+			xs, ys = append(xs, d), append(ys, d)
+			if r.IntN(3) == 0 {
+				xs[len(xs)-1] = 1
+			} else if r.IntN(3) == 0 {
+				ys[len(ys)-1] = 1
+			}
+		}
+		pair := func(a, b int, swap bool) []int {
+			if swap {
+				return []int{b, a}
+			}
+			return []int{a, b}
+		}
+		x, y := random(r, append(xs, pair(m, k, tx)...)...), random(r, append(ys, pair(k, n, ty)...)...)
+		want, shape := defineMatmul(x, y, tx, ty)
+		for _, level := range cpu.Levels() {
+			for _, known := range []bool{false, true} {
+				a := args{"x": live{x}, "y": live{y}, "transpose_x": boolsOf(nil, tx), "transpose_y": boolsOf(nil, ty)}
+				if known {
+					a["y"] = y
+				}
+				t.Run(fmt.Sprint(i, level, " y known: ", known, x.Type, y.Type, tx, ty), func(t *testing.T) {
+					sameAs(t, runForm(t, "matmul", a, level, graph.Plain), want, shape, 2e-6)
+				})
+			}
+		}
+	}
+}
+
+func TestMatmulOfVectors(t *testing.T) {
+	v, m := floatsOf([]int{2}, 1, 2), floatsOf([]int{2, 3}, 1, 2, 3, 4, 5, 6)
+	near(t, runOp(t, "matmul", args{"x": live{v}, "y": live{m}}, 1)[0], []int{3}, []float32{9, 12, 15}, 0)
+	near(t, runOp(t, "matmul", args{"x": live{m}, "y": v, "transpose_x": boolsOf(nil, true)}, 1)[0], []int{3}, []float32{9, 12, 15}, 0)
+	near(t, runOp(t, "matmul", args{"x": live{v}, "y": v}, 1)[0], []int{}, []float32{5}, 0)
+}
+
+func TestIntegerProductsWrap(t *testing.T) {
+	x, w := intsOf([]int{1, 2}, 1<<30, 3), intsOf([]int{2, 2}, 4, 5, 2, -1)
+	got := runOp(t, "linear", args{"x": live{x}, "weight": w, "bias": intsOf([]int{2}, 1, 2)}, 1)[0].i32()
+	if got[0] != 16 || got[1] != 1<<31-1 {
+		t.Fatal(got)
+	}
+}
+
+func TestLinearMatchesMatmul(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for i := range 20 {
+		m, n, k := 1+r.IntN(300), 1+r.IntN(80), 1+r.IntN(200)
+		x, w, b := random(r, m, k), random(r, n, k), random(r, n)
+		want, shape := defineMatmul(x, w, false, true)
+		for i := range want {
+			want[i] += b.Floats()[i%n]
+		}
+		a := args{"x": live{x}, "weight": w, "bias": b}
+		for _, level := range cpu.Levels() {
+			t.Run(fmt.Sprint(i, level), func(t *testing.T) {
+				sameAs(t, runForm(t, "linear", a, level, graph.Plain), want, shape, 2e-6)
+			})
+		}
+	}
+}
+
+func TestProductsRefuse(t *testing.T) {
+	f := func(s ...int) live { return live{floatsOf(s, make([]float32, graph.TensorOf(0, s...).Elements())...)} }
+	for name, a := range map[string]args{
+		"inner":       {"x": f(2, 3), "y": f(2, 3)},
+		"batch":       {"x": f(2, 2, 3), "y": f(3, 3, 2)},
+		"scalar":      {"x": f(), "y": f(2, 3)},
+		"mixed types": {"x": live{intsOf([]int{1, 1}, 1)}, "y": f(1, 1)},
+	} {
+		if _, err := tryOp("matmul", graph.IOS18, a, 1); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	for name, a := range map[string]args{
+		"weight": {"x": f(2, 3), "weight": floatsOf([]int{1, 2}, 1, 2)},
+		"bias":   {"x": f(2, 3), "weight": floatsOf([]int{1, 3}, 1, 2, 3), "bias": floatsOf([]int{2}, 1, 2)},
+	} {
+		if _, err := tryOp("linear", graph.IOS18, a, 1); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	huge := graph.Type{DType: tensor.Float32, Shape: []int{1 << 30, 0}}
+	fn, _ := oneNode(Find("matmul", graph.IOS18), args{"x": f(0, 1), "y": f(1, 0)}, 1)
+	c := graph.NewCall(fn.Body.Nodes[0], cpu.Generic, func(v *graph.Value) graph.Operand { return graph.Operand{Value: v, Type: huge} })
+	c.In[1].Type.Shape = []int{0, 1 << 30}
+	if _, err := c.Op.Infer(c); err == nil {
+		t.Error("a result of 2^60 elements: no error")
+	}
+}
