@@ -4,14 +4,16 @@ import (
 	"errors"
 	"strconv"
 	"unicode/utf8"
+
+	"coreml/internal/fault"
 )
 
 // The classes of failure, for errors.Is.
 var (
-	ErrInvalid     = errors.New("malformed model")
-	ErrUnsupported = errors.New("unsupported model")
-	ErrLoad        = errors.New("model files absent or unreadable")
-	ErrLimit       = errors.New("model exceeds a limit")
+	ErrInvalid     = fault.Invalid
+	ErrUnsupported = fault.Unsupported
+	ErrLoad        = fault.Load
+	ErrLimit       = fault.Limit
 )
 
 // Error says what is wrong with a model and where. Its text is one line,
