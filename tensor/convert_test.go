@@ -108,6 +108,9 @@ func TestConvertChecksIntegerRange(t *testing.T) {
 		if back, err := got.Convert(Float64); err != nil || !slices.Equal(Data[float64](back), want) {
 			t.Errorf("%v: %v, want %v", d, Data[float64](back), want)
 		}
+		if got, err := Of([]int64{lo, int64(min(hi, math.MaxInt64))}).Convert(d); err != nil {
+			t.Errorf("%v: the ends of its range: %v, %v", d, got, err)
+		}
 		above := float64(hi)
 		if d.Bits() < 64 {
 			above++
@@ -164,7 +167,7 @@ func TestConvertExtremes(t *testing.T) {
 	check(Of([]uint64{math.MaxUint64, 1<<63 + 1}), Float32, 0x1p64, 0x1p63)
 	check(Of([]int64{math.MinInt64, math.MaxInt64}), Float64, -0x1p63, 0x1p63)
 	check(Of([]float64{math.NaN(), -0.0, 1e-300, -inf}), Bool, 1, 0, 1, 1)
-	check(Of([]float64{0x1.fffffffffffffp63}), UInt64, 0x1.fffffffffffffp63)
+	check(Of([]float64{0x1p63, 0x1.fffffffffffffp63}), UInt64, 0x1p63, 0x1.fffffffffffffp63)
 	fp8, err := FromBytes(Float8E4M3FN, []int{3}, []byte{0x7e, 0x01, 0xb8})
 	if err != nil {
 		t.Fatal(err)

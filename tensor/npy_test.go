@@ -122,6 +122,9 @@ func TestNpyKeepsEveryType(t *testing.T) {
 			}
 		}
 	}
+	if err := WriteNpy(io.Discard, New(Int8, make([]int, npyMaxRank)...)); err != nil {
+		t.Errorf("greatest rank: %v", err)
+	}
 	for _, x := range []*Tensor{{}, New(Int8, make([]int, 65)...)} {
 		if err := WriteNpy(io.Discard, x); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("%v: %v", x, err)
@@ -140,6 +143,12 @@ func TestReadNpyHeaders(t *testing.T) {
 		if err != nil || !EqualShape(x.Shape(), []int{1, 2}) || Data[int16](x)[1] != 0x403 {
 			t.Errorf("%q: %v, %v", header, x, err)
 		}
+	}
+	dict := "{'descr': '<i2', 'fortran_order': False, 'shape': ()}"
+	longest := append([]byte(npyMagic), 2, 0, 0, 0, 1, 0) // 1<<16 bytes
+	longest = fmt.Appendf(longest, "%-*s\x01\x02", npyMaxHeader, dict)
+	if x, err := ReadNpy(bytes.NewReader(longest), 2); err != nil || Data[int16](x)[0] != 0x201 {
+		t.Errorf("longest header: %v, %v", x, err)
 	}
 	x, err := ReadNpy(bytes.NewReader(npyOf("|b1", "(3,)", 0, 1, 200)), 3)
 	if err != nil || !bytes.Equal(x.Bytes(), []byte{0, 1, 1}) {

@@ -179,6 +179,7 @@ func TestFromBytes(t *testing.T) {
 		{Int16, []int{2}, data},
 		{UInt3, []int{3}, data[:1]},
 		{Bool, []int{2}, []byte{1, 2}},
+		{Bool, []int{1}, []byte{255}},
 		{String, []int{1}, data},
 		{Int8, []int{-1}, nil},
 	} {
