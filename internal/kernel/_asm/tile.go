@@ -289,6 +289,7 @@ const (
 	flagAccumulate = 1 << iota
 	flagAtLeast
 	flagAtMost
+	flagHalfScale
 )
 
 // limit keeps NaN: the comparison answers with the accumulator then.

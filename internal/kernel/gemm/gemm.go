@@ -24,6 +24,7 @@ const (
 	Accumulate = 1 << iota // start from C instead of Bias: a later part of K
 	AtLeast                // raise to Lo; NaN stays NaN
 	AtMost                 // lower to Hi
+	halfScale              // Scale and Shift are float16
 )
 
 // Args are the arguments of a tile. Strides and steps are in bytes. A kernel only changes
@@ -46,6 +47,15 @@ type Args struct {
 	AOff, COff   int            // of the current tile's row 0 from A, and from C and Add
 	Lo, Hi       float32
 	Flags        int
+
+	// Of the kernels for compressed weights, where A holds contiguous rows and Blocks blocks of BlockK
+	// steps are summed. Scale and Shift have Lanes numbers for each panel and block.
+	Lut                    unsafe.Pointer // 16 floats for each vector of the tile
+	Scale, Shift           unsafe.Pointer // factor of the weight, and what is added then; nil: 1 and 0
+	ASum                   unsafe.Pointer // with Shift: for each block four floats, the sums of A over its steps in rows 0 … 3
+	Blocks, BlockK         int
+	ScaleBlock, ScalePanel int // from block to block, and from panel to panel, of Scale and Shift
+	ScaleOff, ASumOff      int // of the current block, advanced by the kernel
 }
 
 // MaxVectors is the largest number of output vectors of a tile.
@@ -56,6 +66,7 @@ type Kernel struct {
 	Level cpu.Level
 	Lanes int
 	rows  [MaxVectors + 1]int // rows of the tallest tile, by number of vectors
+	few   [FewRows + 1]int    // vectors of the widest tile over compressed weights, by number of rows
 }
 
 // For returns the kernel of a level, the generic one where this build has none.

@@ -7,8 +7,8 @@ import "coreml/internal/kernel/cpu"
 // kernels is the variant table.
 var kernels = []Kernel{
 	generic,
-	{Level: cpu.AVX2, Lanes: 8, rows: taps_avx2_rows},
-	{Level: cpu.AVX512, Lanes: 16, rows: taps_avx512_rows},
+	{Level: cpu.AVX2, Lanes: 8, rows: taps_avx2_rows, few: half_avx2_rows},
+	{Level: cpu.AVX512, Lanes: 16, rows: taps_avx512_rows, few: half_avx512_rows},
 }
 
 func tile(level cpu.Level, v, r int, a *Args) {
@@ -17,4 +17,42 @@ func tile(level cpu.Level, v, r int, a *Args) {
 		return
 	}
 	taps_avx2(v, r, a)
+}
+
+// compressedTile runs one tile of m rows by v vectors over a piece of a compressed weight.
+func compressedTile(level cpu.Level, form Form, m, v int, a *Args) {
+	switch {
+	case level == cpu.AVX512 && form == Half:
+		half_avx512(m, v, a)
+	case level == cpu.AVX512 && form == Int8:
+		int8_avx512(m, v, a)
+	case level == cpu.AVX512:
+		lut4_avx512(m, v, a)
+	case form == Half:
+		half_avx2(m, v, a)
+	case form == Int8:
+		int8_avx2(m, v, a)
+	default:
+		lut4_avx2(m, v, a)
+	}
+}
+
+// expandPanel writes a piece of one panel to a.C as float32.
+//
+//go:noinline
+func expandPanel(level cpu.Level, form Form, a *Args) {
+	switch {
+	case level == cpu.AVX512 && form == Half:
+		expand_half_avx512(a)
+	case level == cpu.AVX512 && form == Int8:
+		expand_int8_avx512(a)
+	case level == cpu.AVX512:
+		expand_lut4_avx512(a)
+	case form == Half:
+		expand_half_avx2(a)
+	case form == Int8:
+		expand_int8_avx2(a)
+	default:
+		expand_lut4_avx2(a)
+	}
 }

@@ -7,3 +7,7 @@ import "coreml/internal/kernel/cpu"
 var kernels = []Kernel{generic}
 
 func tile(cpu.Level, int, int, *Args) { panic("BUG: gemm: no assembly in this build") }
+
+func compressedTile(cpu.Level, Form, int, int, *Args) { panic("BUG: gemm: no assembly in this build") }
+
+func expandPanel(cpu.Level, Form, *Args) { panic("BUG: gemm: no assembly in this build") }

@@ -1,5 +1,7 @@
 package gemm
 
+import "sync"
+
 // Panels is the number of floats of an [n][k] weight in panel form: for each vector of
 // lanes columns, k rows of lanes floats; columns from n on are zero.
 func Panels(n, k, lanes int) int { return (n + lanes - 1) / lanes * k * lanes }
@@ -65,4 +67,24 @@ func DenseTaps(k, lanes int) (vector, single []Tap) {
 		single = append(single, Tap{A: int64(4 * s), W: int64(4 * s * lanes)})
 	}
 	return vector, single
+}
+
+// chunkTaps are the taps of a dense row of chunkSteps: all as vector taps and all as single taps.
+func chunkTaps(lanes int) (vector, single []Tap) {
+	if lanes == 16 {
+		return taps16()
+	}
+	return taps8()
+}
+
+var taps8, taps16 = onceTaps(8), onceTaps(16)
+
+func onceTaps(lanes int) func() (vector, single []Tap) {
+	return sync.OnceValues(func() (vector, single []Tap) {
+		vector, _ = DenseTaps(chunkSteps, lanes)
+		for s := range chunkSteps {
+			single = append(single, Tap{A: int64(4 * s), W: int64(4 * s * lanes)})
+		}
+		return vector, single
+	})
 }

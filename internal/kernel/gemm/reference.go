@@ -7,7 +7,7 @@ import (
 )
 
 // generic is the reference in plain Go: the specification of every other kernel.
-var generic = Kernel{Level: cpu.Generic, Lanes: 8, rows: [...]int{0, 4, 4, 4, 4}}
+var generic = Kernel{Level: cpu.Generic, Lanes: 8, rows: [...]int{0, 4, 4, 4, 4}, few: [...]int{0, 4, 4, 4, 4}}
 
 const maxLanes = 16
 
