@@ -235,15 +235,23 @@ func (k *kern) filled(c konst) wide {
 
 // reg is a register that holds c: for operands that cannot be memory.
 func (k *kern) reg(c konst) emit.Vec {
+	v, temp := k.inRegister(c)
+	if temp {
+		k.temps = append(k.temps, v)
+	}
+	return v
+}
+
+// inRegister is reg, where the caller frees a register that is temporary.
+func (k *kern) inRegister(c konst) (v emit.Vec, temp bool) {
 	b := math.Float32bits(float32(c))
 	k.use(b, 2)
 	if v, ok := k.held[b]; ok {
-		return v
+		return v, false
 	}
-	v := k.Vec()
-	k.temps = append(k.temps, v)
+	v = k.Vec()
 	k.constant(v, b)
-	return v
+	return v, true
 }
 
 // noLanes allocates an empty mask.

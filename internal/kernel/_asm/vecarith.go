@@ -80,7 +80,7 @@ var arithKernels = []elementwise{
 		return y
 	}},
 	{Field: "Relu", Sources: 1, Width: 4, Body: func(k *kern, in []wide, _ []emit.Vec) wide {
-		k.atLeast(in[0], k.reg(0))
+		k.atLeast(in[0], konst(0))
 		return in[0]
 	}},
 	{Field: "Softsign", Sources: 1, Width: 2, Body: func(k *kern, in []wide, _ []emit.Vec) wide {
@@ -92,8 +92,8 @@ var arithKernels = []elementwise{
 	{Field: "HardSwish", Sources: 1, Width: 4, Body: func(k *kern, in []wide, _ []emit.Vec) wide {
 		y := k.filled(0.5)
 		k.fma(y, in[0], konst(1.0/6))
-		k.atLeast(y, k.reg(0))
-		k.atMost(y, k.reg(1))
+		k.atLeast(y, konst(0))
+		k.atMost(y, konst(1))
 		k.mul(y, y, in[0])
 		return y
 	}},
@@ -136,8 +136,8 @@ var arithKernels = []elementwise{
 	}},
 	{Field: "SigmoidHard", Sources: 1, Scalars: 2, Width: 4, Body: func(k *kern, in []wide, s []emit.Vec) wide {
 		scaleShift(k, in[0], s[0], s[1])
-		k.atLeast(in[0], k.reg(0))
-		k.atMost(in[0], k.reg(1))
+		k.atLeast(in[0], konst(0))
+		k.atMost(in[0], konst(1))
 		return in[0]
 	}},
 	{Field: "ScaleShift", Sources: 1, Scalars: 2, Width: 4, Body: func(k *kern, in []wide, s []emit.Vec) wide {

@@ -46,8 +46,8 @@ var (
 var expKernels = []elementwise{
 	{Field: "Exp", Sources: 1, Width: 4, Body: func(k *kern, in []wide, _ []emit.Vec) wide { return k.exp(in[0]) }},
 	{Field: "Exp2", Sources: 1, Width: 4, Body: func(k *kern, in []wide, _ []emit.Vec) wide {
-		k.atLeast(in[0], k.reg(-150))
-		k.atMost(in[0], k.reg(128))
+		k.atLeast(in[0], konst(-150))
+		k.atMost(in[0], konst(128))
 		return k.exp2(in[0], false)
 	}},
 	{Field: "Log", Sources: 1, Width: 2, Body: func(k *kern, in []wide, _ []emit.Vec) wide { return k.log(in[0]) }},
@@ -71,7 +71,7 @@ var expKernels = []elementwise{
 	{Field: "Elu", Sources: 1, Scalars: 1, Width: 2, Body: func(k *kern, in []wide, s []emit.Vec) wide {
 		x, a := in[0], k.wide()
 		k.copy(a, x)
-		k.atMost(a, k.reg(0))
+		k.atMost(a, konst(0))
 		y := k.expm1(a)
 		k.mul(y, y, s[0])
 		k.pick(y, emit.Greater, x, konst(0), x)
@@ -97,8 +97,8 @@ func (k *kern) expReduced(x wide, magic konst) (e, n, t wide) {
 
 // exp is exp(x); x is overwritten.
 func (k *kern) exp(x wide) wide {
-	k.atLeast(x, k.reg(expLo))
-	k.atMost(x, k.reg(expHi))
+	k.atLeast(x, expLo)
+	k.atMost(x, expHi)
 	e, n, t := k.expReduced(x, roundMagic)
 	k.add(e, e, konst(1))
 	k.scale2(e, n, t)
@@ -152,7 +152,7 @@ func (k *kern) scaleLow(y, n, t wide) {
 
 // expNegative is exp(x) for x <= 0; x is overwritten.
 func (k *kern) expNegative(x wide) wide {
-	k.atLeast(x, k.reg(expLo))
+	k.atLeast(x, expLo)
 	e, n, t := k.expReduced(x, k.lowMagic())
 	k.add(e, e, konst(1))
 	k.scaleLow(e, n, t)
@@ -162,7 +162,7 @@ func (k *kern) expNegative(x wide) wide {
 
 // expm1 is exp(x)-1 for x <= 0; x is overwritten.
 func (k *kern) expm1(x wide) wide {
-	k.atLeast(x, k.reg(-20))
+	k.atLeast(x, konst(-20))
 	e, n, t := k.expReduced(x, roundMagic+127)
 	k.shl(t, t, 23)
 	k.sub(n, t, konst(1))
@@ -236,13 +236,13 @@ func geluTanh(k *kern, in []wide, _ []emit.Vec) wide {
 func geluExact(k *kern, in []wide, _ []emit.Vec) wide {
 	x := in[0]
 	t := k.unsigned(x)
-	k.atMost(t, k.reg(14))
+	k.atMost(t, konst(14))
 	q := k.horner(t, geluQ)
 	if !k.T.Masks {
-		k.atLeast(q, k.reg(-150))
+		k.atLeast(q, konst(-150))
 	}
 	p := k.exp2(q, true)
-	k.atLeast(x, k.reg(0))
+	k.atLeast(x, konst(0))
 	k.fnma(x, t, p)
 	return x
 }
@@ -291,7 +291,7 @@ func softplus(k *kern, in []wide, _ []emit.Vec) wide {
 	k.pick(e, emit.Greater, e, konst(math.Sqrt2-1), h)
 	k.free(h)
 	y := k.logReduced(e, n)
-	k.atLeast(x, k.reg(0))
+	k.atLeast(x, konst(0))
 	k.add(y, y, x)
 	return y
 }
@@ -302,7 +302,7 @@ func erf(k *kern, in []wide, _ []emit.Vec) wide {
 	small := k.horner(z, erfP)
 	k.mulAdd(small, x, x)
 	t := k.unsigned(x)
-	k.atMost(t, k.reg(4))
+	k.atMost(t, konst(4))
 	k.copy(z, t)
 	y := k.exp2(k.horner(t, erfcQ), true)
 	k.fill(t, 1)

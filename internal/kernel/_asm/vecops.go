@@ -45,16 +45,24 @@ func (k *kern) sar(d, a wide, n int) {
 	}
 }
 
-// atLeast is x = max(lo, x), atMost x = min(hi, x); NaN stays.
-func (k *kern) atLeast(x wide, lo emit.Vec) {
-	for i := range x {
-		k.Max(x[i], lo, x[i])
-	}
-}
+// atLeast is x = max(lo, x), atMost x = min(hi, x), the bound a register or a constant; NaN stays.
+func (k *kern) atLeast(x wide, lo any) { k.bound(k.Max, x, lo) }
+func (k *kern) atMost(x wide, hi any)  { k.bound(k.Min, x, hi) }
 
-func (k *kern) atMost(x wide, hi emit.Vec) {
-	for i := range x {
-		k.Min(x[i], hi, x[i])
+func (k *kern) bound(op func(d, a emit.Vec, b any), x wide, limit any) {
+	v, ok := limit.(emit.Vec)
+	if c, is := limit.(konst); is {
+		var temp bool
+		if v, temp = k.inRegister(c); temp {
+			defer k.Free(v)
+		}
+		ok = true
+	}
+	if !ok {
+		panic("BUG: vec: a bound is a register or a constant")
+	}
+	for _, x := range x {
+		op(x, v, x)
 	}
 }
 

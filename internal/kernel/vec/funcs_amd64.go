@@ -8,10 +8,10 @@ import "coreml/internal/kernel/cpu"
 func assembly() []*Funcs {
 	var fs []*Funcs
 	if cpu.Has(cpu.AVX2) {
-		fs = append(fs, newLevel(cpu.AVX2, fillExp_avx2, fillArith_avx2))
+		fs = append(fs, newLevel(cpu.AVX2, fillExp_avx2, fillArith_avx2, fillReduce_avx2))
 	}
 	if cpu.Has(cpu.AVX512) {
-		fs = append(fs, newLevel(cpu.AVX512, fillExp_avx512, fillArith_avx512))
+		fs = append(fs, newLevel(cpu.AVX512, fillExp_avx512, fillArith_avx512, fillReduce_avx512))
 	}
 	return fs
 }

@@ -128,17 +128,17 @@ func firstOf(extreme Reduction) func(src []float32) int {
 // chunks are the kernels that reductions and rows are built from; their slices have at most
 // chunk elements.
 type chunks struct {
-	sum, sumSquare, sumAbs, max, min Reduction
-	deviation                        func(src []float32, mean float32) float32 // Σ(x-mean)²
-	dot                              func(a, b []float32) float32
-	expSum                           func(dst, src []float32, shift float32) float32
-	axpy                             func(dst, a, b []float32, s float32)                       // a + b·s
-	normalize                        UnaryScalar2                                               // (x-a)·b
-	normalizeAffine                  func(dst, src, gamma, beta []float32, mean, scale float32) // (x-mean)·scale·gamma + beta
+	sum, sumSquare, sumAbs, highest, lowest Reduction
+	deviation                               func(src []float32, mean float32) float32 // Σ(x-mean)²
+	dot                                     func(a, b []float32) float32
+	expSum                                  func(dst, src []float32, shift float32) float32
+	axpy                                    func(dst, a, b []float32, s float32)                       // a + b·s
+	normalize                               UnaryScalar2                                               // (x-a)·b
+	normalizeAffine                         func(dst, src, gamma, beta []float32, mean, scale float32) // (x-mean)·scale·gamma + beta
 }
 
 var genericChunks = chunks{
-	sum: sumChunk, sumSquare: sumSquareChunk, sumAbs: sumAbsChunk, max: maxChunk, min: minChunk,
+	sum: sumChunk, sumSquare: sumSquareChunk, sumAbs: sumAbsChunk, highest: maxChunk, lowest: minChunk,
 	deviation: deviationChunk, dot: dotChunk, expSum: expSumChunk,
 	axpy: axpy, normalize: normalize, normalizeAffine: normalizeAffine,
 }
@@ -146,7 +146,7 @@ var genericChunks = chunks{
 // reductions fills in everything that is built from chunks and from elementwise kernels.
 func (f *Funcs) reductions() {
 	f.Sum, f.SumSquare, f.SumAbs = sumReduction(f.sum), sumReduction(f.sumSquare), sumReduction(f.sumAbs)
-	f.ReduceMax, f.ReduceMin = foldReduction(f.max, maximum), foldReduction(f.min, minimum)
+	f.ReduceMax, f.ReduceMin = foldReduction(f.highest, maximum), foldReduction(f.lowest, minimum)
 	f.ArgMax, f.ArgMin = firstOf(f.ReduceMax), firstOf(f.ReduceMin)
 	f.Dot = func(a, b []float32) float32 {
 		b = b[:len(a)]

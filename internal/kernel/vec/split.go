@@ -122,3 +122,24 @@ func (k checkedKernel) call(other func(float32) float32, dst, src []float32) {
 
 func checkedSin(k checkedKernel) Unary { return checked(k, sin) }
 func checkedCos(k checkedKernel) Unary { return checked(k, cos) }
+
+// reducer is a reduction in assembly, for at most chunk elements, with one signature like kernel.
+type reducer func(dst, a, b unsafe.Pointer, n int, s float32) float32
+
+// Adapters to the fields of chunks, by number of sources, scalar, and whether dst is written.
+
+func reduce1(k reducer) Reduction {
+	return func(src []float32) float32 { return k(nil, ptr(src), nil, len(src), 0) }
+}
+
+func reduce1s(k reducer) func(src []float32, s float32) float32 {
+	return func(src []float32, s float32) float32 { return k(nil, ptr(src), nil, len(src), s) }
+}
+
+func reduce1sStore(k reducer) func(dst, src []float32, s float32) float32 {
+	return func(dst, src []float32, s float32) float32 { return k(ptr(dst), ptr(src[:len(dst)]), nil, len(dst), s) }
+}
+
+func reduce2(k reducer) func(a, b []float32) float32 {
+	return func(a, b []float32) float32 { return k(nil, ptr(a), ptr(b[:len(a)]), len(a), 0) }
+}

@@ -124,6 +124,9 @@ func (f *Func) SumLanes(a, t Vec) { f.reduce("VADDPS", a, t) }
 // MaxLanes leaves the maximum of all lanes in lane 0 of a; NaN is not propagated reliably.
 func (f *Func) MaxLanes(a, t Vec) { f.reduce("VMAXPS", a, t) }
 
+// MinLanes is MaxLanes of the minimum.
+func (f *Func) MinLanes(a, t Vec) { f.reduce("VMINPS", a, t) }
+
 func (f *Func) reduce(mnemonic string, a, t Vec) {
 	if f.T.Lanes == 16 {
 		f.Raw("VEXTRACTF64X4", Imm(1), a, Ymm(t))
