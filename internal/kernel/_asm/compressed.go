@@ -55,6 +55,7 @@ func compressedName(fm form, t emit.Target, v, r int) string {
 	return fmt.Sprintf("%s%dx%d_%s", fm.name, r, v, t.Name)
 }
 
+// compressedDispatch declares, for each form, the vectors of the widest tile by number of rows, and the switch.
 func compressedDispatch(file *emit.File) string {
 	t := file.Target()
 	text := ""

@@ -33,7 +33,7 @@ func taps(file *emit.File) {
 
 func tapName(t emit.Target, v, r int) string { return fmt.Sprintf("taps%dx%d_%s", r, v, t.Name) }
 
-// tapsDispatch declares the table of tile heights and the switch over the tiles.
+// tapsDispatch declares the rows of the tallest tile by number of vectors, and the switch over the tiles.
 func tapsDispatch(file *emit.File) string {
 	t := file.Target()
 	rows := []int{0}

@@ -309,17 +309,17 @@ func (t *tile) limit(flag int, field string, op func(d, a emit.Vec, b any)) {
 	f.Bind(none)
 }
 
-// tileSwitch is Go text: nameRows, the tallest tile by number of vectors, and a function that
-// calls the tile of r rows by v vectors. The calls are direct, so that the arguments need not escape, and the
-// function has a frame, hence is a point where the goroutine can be stopped.
-func tileSwitch(name string, rows []int, tileName func(v, r int) string) string {
+// tileSwitch is Go text: a table name_limits, and a function name that calls the tile of i by j, where i is an
+// index of limits and j is at most limits[i]. The calls are direct, so that the arguments need not escape, and
+// the function has a frame, hence is a point where the goroutine can be stopped.
+func tileSwitch(name string, limits []int, tileName func(i, j int) string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nvar %s_rows = [...]int{%s}\n\n", name, strings.Trim(strings.ReplaceAll(fmt.Sprint(rows), " ", ", "), "[]"))
-	fmt.Fprintf(&b, "// %s runs the tile of r rows by v vectors.\n//\n//go:noinline\n", name)
-	fmt.Fprintf(&b, "func %s(v, r int, a *Args) {\n\tswitch v<<5 | r {\n", name)
-	for v := range rows {
-		for r := 1; r <= rows[v]; r++ {
-			fmt.Fprintf(&b, "\tcase %d<<5 | %d:\n\t\t%s(a)\n", v, r, tileName(v, r))
+	fmt.Fprintf(&b, "\nvar %s_limits = [...]int{%s}\n\n", name, strings.Trim(strings.ReplaceAll(fmt.Sprint(limits), " ", ", "), "[]"))
+	fmt.Fprintf(&b, "// %s runs the tile i by j, 1 <= j <= %s_limits[i].\n//\n//go:noinline\n", name, name)
+	fmt.Fprintf(&b, "func %s(i, j int, a *Args) {\n\tswitch i<<5 | j {\n", name)
+	for i, limit := range limits {
+		for j := 1; j <= limit; j++ {
+			fmt.Fprintf(&b, "\tcase %d<<5 | %d:\n\t\t%s(a)\n", i, j, tileName(i, j))
 		}
 	}
 	b.WriteString("\tdefault:\n\t\tpanic(\"BUG: no such tile\")\n\t}\n}\n")

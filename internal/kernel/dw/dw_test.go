@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 	"unsafe"
 
 	"coreml/internal/kernel/cpu"
@@ -116,6 +117,25 @@ func TestSplitsChangeNoBit(t *testing.T) {
 					t.Fatalf("op %d: c[%d] = %g in parts, %g in one", op, i, cut[i], whole[i])
 				}
 			}
+		}
+	})
+}
+
+func TestCollectorIsNotDelayed(t *testing.T) {
+	eachKernel(t, func(t *testing.T, k Kernel) {
+		if k.Level == cpu.Generic {
+			t.Skip("plain Go can be stopped anywhere")
+		}
+		const size, window = 100, 1000
+		x, w, c := make([]float32, (size*size+window)*k.Lanes), make([]float32, k.Lanes), make([]float32, size*size*k.Lanes)
+		taps := make([]Tap, window)
+		for i := range taps {
+			taps[i].A = int64(4 * k.Lanes * i)
+		}
+		a := Args{A: pointer(x), Taps: unsafe.Pointer(unsafe.SliceData(taps)), N: len(taps), RowStride: 4 * k.Lanes, AStep: 4 * k.Lanes * size,
+			W: pointer(w), C: pointer(c), CRow: 4 * k.Lanes, CStep: 4 * k.Lanes * size}
+		if got := guard.StopTime(func() { k.Grid(Sum, size, size, &a) }); got > 50*time.Millisecond {
+			t.Errorf("a collection beside it takes %v, want at most 50ms", got)
 		}
 	})
 }

@@ -7,8 +7,8 @@ import "coreml/internal/kernel/cpu"
 // kernels is the variant table.
 var kernels = []Kernel{
 	generic,
-	{Level: cpu.AVX2, Lanes: 8, rows: sum_avx2_rows[1]},
-	{Level: cpu.AVX512, Lanes: 16, rows: sum_avx512_rows[1]},
+	{Level: cpu.AVX2, Lanes: 8, rows: sum_avx2_limits[1]},
+	{Level: cpu.AVX512, Lanes: 16, rows: sum_avx512_limits[1]},
 }
 
 func tile(level cpu.Level, op Op, r int, a *Args) {

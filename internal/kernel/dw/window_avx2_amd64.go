@@ -76,13 +76,13 @@ func max11_avx2(a *Args)
 //go:noescape
 func max12_avx2(a *Args)
 
-var sum_avx2_rows = [...]int{0, 12}
+var sum_avx2_limits = [...]int{0, 12}
 
-// sum_avx2 runs the tile of r rows by v vectors.
+// sum_avx2 runs the tile i by j, 1 <= j <= sum_avx2_limits[i].
 //
 //go:noinline
-func sum_avx2(v, r int, a *Args) {
-	switch v<<5 | r {
+func sum_avx2(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		sum1_avx2(a)
 	case 1<<5 | 2:
@@ -112,13 +112,13 @@ func sum_avx2(v, r int, a *Args) {
 	}
 }
 
-var max_avx2_rows = [...]int{0, 12}
+var max_avx2_limits = [...]int{0, 12}
 
-// max_avx2 runs the tile of r rows by v vectors.
+// max_avx2 runs the tile i by j, 1 <= j <= max_avx2_limits[i].
 //
 //go:noinline
-func max_avx2(v, r int, a *Args) {
-	switch v<<5 | r {
+func max_avx2(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		max1_avx2(a)
 	case 1<<5 | 2:

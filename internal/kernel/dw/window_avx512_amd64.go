@@ -172,13 +172,13 @@ func max27_avx512(a *Args)
 //go:noescape
 func max28_avx512(a *Args)
 
-var sum_avx512_rows = [...]int{0, 28}
+var sum_avx512_limits = [...]int{0, 28}
 
-// sum_avx512 runs the tile of r rows by v vectors.
+// sum_avx512 runs the tile i by j, 1 <= j <= sum_avx512_limits[i].
 //
 //go:noinline
-func sum_avx512(v, r int, a *Args) {
-	switch v<<5 | r {
+func sum_avx512(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		sum1_avx512(a)
 	case 1<<5 | 2:
@@ -240,13 +240,13 @@ func sum_avx512(v, r int, a *Args) {
 	}
 }
 
-var max_avx512_rows = [...]int{0, 28}
+var max_avx512_limits = [...]int{0, 28}
 
-// max_avx512 runs the tile of r rows by v vectors.
+// max_avx512 runs the tile i by j, 1 <= j <= max_avx512_limits[i].
 //
 //go:noinline
-func max_avx512(v, r int, a *Args) {
-	switch v<<5 | r {
+func max_avx512(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		max1_avx512(a)
 	case 1<<5 | 2:

@@ -85,13 +85,13 @@ func lut44x1_avx2(a *Args)
 //go:noescape
 func expand_lut4_avx2(a *Args)
 
-var half_avx2_rows = [...]int{0, 4, 2, 1, 1}
+var half_avx2_limits = [...]int{0, 4, 2, 1, 1}
 
-// half_avx2 runs the tile of r rows by v vectors.
+// half_avx2 runs the tile i by j, 1 <= j <= half_avx2_limits[i].
 //
 //go:noinline
-func half_avx2(v, r int, a *Args) {
-	switch v<<5 | r {
+func half_avx2(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		half1x1_avx2(a)
 	case 1<<5 | 2:
@@ -113,13 +113,13 @@ func half_avx2(v, r int, a *Args) {
 	}
 }
 
-var int8_avx2_rows = [...]int{0, 4, 2, 1, 1}
+var int8_avx2_limits = [...]int{0, 4, 2, 1, 1}
 
-// int8_avx2 runs the tile of r rows by v vectors.
+// int8_avx2 runs the tile i by j, 1 <= j <= int8_avx2_limits[i].
 //
 //go:noinline
-func int8_avx2(v, r int, a *Args) {
-	switch v<<5 | r {
+func int8_avx2(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		int81x1_avx2(a)
 	case 1<<5 | 2:
@@ -141,13 +141,13 @@ func int8_avx2(v, r int, a *Args) {
 	}
 }
 
-var lut4_avx2_rows = [...]int{0, 4, 2, 1, 1}
+var lut4_avx2_limits = [...]int{0, 4, 2, 1, 1}
 
-// lut4_avx2 runs the tile of r rows by v vectors.
+// lut4_avx2 runs the tile i by j, 1 <= j <= lut4_avx2_limits[i].
 //
 //go:noinline
-func lut4_avx2(v, r int, a *Args) {
-	switch v<<5 | r {
+func lut4_avx2(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		lut41x1_avx2(a)
 	case 1<<5 | 2:

@@ -148,13 +148,13 @@ func lut44x3_avx512(a *Args)
 //go:noescape
 func expand_lut4_avx512(a *Args)
 
-var half_avx512_rows = [...]int{0, 4, 4, 4, 3}
+var half_avx512_limits = [...]int{0, 4, 4, 4, 3}
 
-// half_avx512 runs the tile of r rows by v vectors.
+// half_avx512 runs the tile i by j, 1 <= j <= half_avx512_limits[i].
 //
 //go:noinline
-func half_avx512(v, r int, a *Args) {
-	switch v<<5 | r {
+func half_avx512(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		half1x1_avx512(a)
 	case 1<<5 | 2:
@@ -190,13 +190,13 @@ func half_avx512(v, r int, a *Args) {
 	}
 }
 
-var int8_avx512_rows = [...]int{0, 4, 4, 4, 3}
+var int8_avx512_limits = [...]int{0, 4, 4, 4, 3}
 
-// int8_avx512 runs the tile of r rows by v vectors.
+// int8_avx512 runs the tile i by j, 1 <= j <= int8_avx512_limits[i].
 //
 //go:noinline
-func int8_avx512(v, r int, a *Args) {
-	switch v<<5 | r {
+func int8_avx512(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		int81x1_avx512(a)
 	case 1<<5 | 2:
@@ -232,13 +232,13 @@ func int8_avx512(v, r int, a *Args) {
 	}
 }
 
-var lut4_avx512_rows = [...]int{0, 4, 4, 4, 3}
+var lut4_avx512_limits = [...]int{0, 4, 4, 4, 3}
 
-// lut4_avx512 runs the tile of r rows by v vectors.
+// lut4_avx512 runs the tile i by j, 1 <= j <= lut4_avx512_limits[i].
 //
 //go:noinline
-func lut4_avx512(v, r int, a *Args) {
-	switch v<<5 | r {
+func lut4_avx512(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		lut41x1_avx512(a)
 	case 1<<5 | 2:

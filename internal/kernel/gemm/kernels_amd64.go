@@ -7,8 +7,8 @@ import "coreml/internal/kernel/cpu"
 // kernels is the variant table.
 var kernels = []Kernel{
 	generic,
-	{Level: cpu.AVX2, Lanes: 8, rows: taps_avx2_rows, few: half_avx2_rows},
-	{Level: cpu.AVX512, Lanes: 16, rows: taps_avx512_rows, few: half_avx512_rows},
+	{Level: cpu.AVX2, Lanes: 8, rows: taps_avx2_limits, few: half_avx2_limits},
+	{Level: cpu.AVX512, Lanes: 16, rows: taps_avx512_limits, few: half_avx512_limits},
 }
 
 func tile(level cpu.Level, v, r int, a *Args) {

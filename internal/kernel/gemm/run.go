@@ -39,15 +39,21 @@ func (k Kernel) Grid(lines, m, n int, a *Args) {
 	}
 }
 
-// group chooses how many of the remaining panels the next tiles take.
+// group is how many of the remaining panels the next tiles take, for m rows in all. If one tile can
+// hold all rows it does, so that W is read once; else tiles are wide, and read few rows of A at a time, which
+// spares the cache where rows are a multiple of 4 KiB apart. No panel is left alone for the last tile.
 func (k Kernel) group(panels, m int) int {
-	switch {
-	case panels <= 3:
-		return panels
-	case m <= k.rows[MaxVectors] || panels == 4:
-		return MaxVectors
+	v := MaxVectors
+	for v > 2 && k.rows[v] < m {
+		v--
 	}
-	return 2
+	if k.rows[v] < m {
+		v = MaxVectors
+	}
+	if panels == v+1 && v > 2 {
+		return v - 1
+	}
+	return min(panels, v)
 }
 
 // parts computes v vectors of every row. K is split where a single tile would take too long; since

@@ -79,13 +79,13 @@ func taps2x4_avx2(a *Args)
 //go:noescape
 func taps3x4_avx2(a *Args)
 
-var taps_avx2_rows = [...]int{0, 12, 6, 4, 3}
+var taps_avx2_limits = [...]int{0, 12, 6, 4, 3}
 
-// taps_avx2 runs the tile of r rows by v vectors.
+// taps_avx2 runs the tile i by j, 1 <= j <= taps_avx2_limits[i].
 //
 //go:noinline
-func taps_avx2(v, r int, a *Args) {
-	switch v<<5 | r {
+func taps_avx2(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		taps1x1_avx2(a)
 	case 1<<5 | 2:

@@ -154,13 +154,13 @@ func taps5x4_avx512(a *Args)
 //go:noescape
 func taps6x4_avx512(a *Args)
 
-var taps_avx512_rows = [...]int{0, 21, 14, 9, 6}
+var taps_avx512_limits = [...]int{0, 21, 14, 9, 6}
 
-// taps_avx512 runs the tile of r rows by v vectors.
+// taps_avx512 runs the tile i by j, 1 <= j <= taps_avx512_limits[i].
 //
 //go:noinline
-func taps_avx512(v, r int, a *Args) {
-	switch v<<5 | r {
+func taps_avx512(i, j int, a *Args) {
+	switch i<<5 | j {
 	case 1<<5 | 1:
 		taps1x1_avx512(a)
 	case 1<<5 | 2:
