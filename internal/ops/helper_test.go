@@ -86,8 +86,12 @@ func oneNode(op *graph.Op, a args, outputs int) (fn *graph.Function, in []graph.
 
 // tryOp runs an operator serially at generic level.
 func tryOp(name string, opset graph.Opset, a args, outputs int) ([]result, error) {
+	return tryOpAt(cpu.Generic, name, opset, a, outputs)
+}
+
+func tryOpAt(level cpu.Level, name string, opset graph.Opset, a args, outputs int) ([]result, error) {
 	fn, in := oneNode(Find(name, opset), a, outputs)
-	slots, types, err := eval.New(context.Background(), fn, cpu.Generic, 0).Run(in)
+	slots, types, err := eval.New(context.Background(), fn, level, 0).Run(in)
 	if err != nil {
 		return nil, err
 	}
