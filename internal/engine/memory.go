@@ -224,11 +224,22 @@ func (m *memory) canOverwrite(i int, c *pcall, a graph.Alias, in home, size int)
 	if m.stores[in.store].external {
 		return m.canUpdateState(i, c, a, in)
 	}
-	if in.size != size || m.stores[in.store].last > i {
+	if in.size != size || m.stores[in.store].last > i || m.readsElsewhere(c, a.In, in) {
 		return false
 	}
 	_, placed := m.placed[c.out[a.Out]]
 	return !placed
+}
+
+// readsElsewhere reports whether c reads the memory of its operand k through
+// another operand too, in another way or after the result has been begun.
+func (m *memory) readsElsewhere(c *pcall, k int, in home) bool {
+	for j, s := range c.in {
+		if h, ok := m.homes[s]; j != k && ok && h.store == in.store && (j >= c.call.Own || h != in) {
+			return true
+		}
+	}
+	return false
 }
 
 // canUpdateState allows the overwriting of a state's memory by a value that is

@@ -71,7 +71,7 @@ func (c *crewState) take(threads int) *team {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.team == nil || c.team.threads < threads {
+	if c.team == nil || c.team.threads != threads {
 		if c.team != nil {
 			c.team.close()
 		}
