@@ -13,7 +13,7 @@ var convOps = []*graph.Op{
 			graph.Opt("strides", graph.Int), graph.Def("pad_type", graph.String, "valid"), graph.Opt("pad", graph.Int),
 			graph.Opt("dilations", graph.Int), graph.Def("groups", graph.Int, 1),
 		},
-		Infer: inferConv, Prepare: prepareConv, Post: true,
+		Infer: inferConv, Prepare: prepareConv, Fit: fitConv, Post: true,
 	},
 	convTranspose,
 }
@@ -85,7 +85,12 @@ func prepareConv(c *graph.Call) (graph.Step, error) {
 	if err != nil {
 		return graph.Step{}, err
 	}
-	step, err := v.plain(c)
+	var step graph.Step
+	if c.Out[0].Form == graph.Blocked {
+		step, err = v.blocked(c)
+	} else {
+		step, err = v.plain(c)
+	}
 	step.Flops = 2 * float64(v.n) * float64(v.outputs()) * float64(v.groups*v.cout) * float64(v.cin*v.taps())
 	return step, err
 }

@@ -184,9 +184,11 @@ func TestConvMatchesDefinition(t *testing.T) {
 		a := k.args(r)
 		want, shape := k.define(a)
 		for _, level := range cpu.Levels() {
-			t.Run(fmt.Sprint(i, " ", level, " ", k), func(t *testing.T) {
-				sameAs(t, runForm(t, k.name, a, level, graph.Plain), want, shape, 2e-6)
-			})
+			for _, form := range []graph.Form{graph.Plain, graph.Blocked} {
+				t.Run(fmt.Sprint(i, " ", level, " ", form, " ", k), func(t *testing.T) {
+					sameAs(t, runForm(t, k.name, a, level, form), want, shape, 2e-6)
+				})
+			}
 		}
 	}
 }

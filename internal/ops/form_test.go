@@ -27,86 +27,123 @@ type hosted struct {
 	other string
 }
 
-// runForm runs an operator at a level with its operands in the given form as far as its Fit says, and brings the
-// result back to Plain. Memory that an operator may not read is NaN.
-func runForm(t *testing.T, name string, a args, level cpu.Level, form graph.Form, post ...hosted) result {
+// preparedCall is a call with its memory, ready to run.
+type preparedCall struct {
+	call  *graph.Call
+	step  graph.Step
+	slots []graph.Slot
+	exec  *graph.Exec
+}
+
+// prepared makes the call of an operator at a level, with its operands in the given form as far as its Fit
+// says. Memory for the result is NaN.
+func prepared(t testing.TB, name string, a args, level cpu.Level, form graph.Form, post ...hosted) *preparedCall {
 	t.Helper()
 	fn, in := oneNode(Find(name, graph.IOS18), a, 1)
-	slots := make([]graph.Slot, fn.Values)
+	p := &preparedCall{slots: make([]graph.Slot, fn.Values)}
 	for i, v := range fn.Body.Inputs {
-		slots[v.ID] = in[i]
-	}
-	look := func(v *graph.Value) graph.Operand {
-		if v.Const != nil {
-			slots[v.ID] = eval.ConstSlot(v.Const)
-		}
-		return graph.Operand{Value: v, Type: v.Type, Const: v.Const}
+		p.slots[v.ID] = in[i]
 	}
 	n := fn.Body.Nodes[0]
-	c := graph.NewCall(n, level, look)
-	c.Store = atOnce{}
+	c := graph.NewCall(n, level, func(v *graph.Value) graph.Operand {
+		if v.Const != nil {
+			p.slots[v.ID] = eval.ConstSlot(v.Const)
+		}
+		return graph.Operand{Value: v, Type: v.Type, Const: v.Const}
+	})
+	c.Store, p.call = atOnce{}, c
 	types, err := c.Op.Infer(c)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	c.Out[0].Type = types[0]
 	for _, h := range post {
-		slots = addPost(t, c, h, slots)
+		p.addPost(h)
 	}
 	if form == graph.Blocked && c.Op.Fit != nil {
-		fit := c.Op.Fit(c, form)
-		if fit.Out&1 != 0 {
-			c.Out[0].Form = form
-		}
-		for i := range c.In {
-			if fit.In>>i&1 != 0 || i >= c.Own && c.Out[0].Form == form && c.In[i].Const == nil {
-				c.In[i].Form = form
-				s := &slots[c.In[i].Value.ID]
-				s.Data = blocked(s.Data, s.Shape, c.Lanes())
-			}
-		}
+		p.block(c.Op.Fit(c, form))
 	}
-	out := &slots[n.Out[0].ID]
+	out := &p.slots[n.Out[0].ID]
 	out.Shape = types[0].Shape
 	out.Data = graph.Aligned(graph.Bytes(types[0], c.Out[0].Form, c.Lanes()))
 	for i := range out.Data {
 		out.Data[i] = 0xff
 	}
-	if err := eval.Run(c, slots, nil); err != nil {
+	if p.step, err = c.Op.Prepare(c); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	r := result{*out, types[0]}
-	if c.Out[0].Form == graph.Blocked {
-		r.Data = unblocked(t, out.Data, out.Shape, c.Lanes())
+	p.exec = &graph.Exec{Node: n, Slots: p.slots, Buf: graph.Aligned(p.step.Scratch)}
+	for _, o := range c.In {
+		p.exec.In = append(p.exec.In, int32(o.Value.ID))
 	}
-	return r
+	p.exec.Out = []int32{int32(n.Out[0].ID)}
+	return p
 }
 
-// addPost appends an elementwise call to c.Post.
-func addPost(t *testing.T, c *graph.Call, h hosted, slots []graph.Slot) []graph.Slot {
+// block brings operands into the blocked form as fit says.
+func (p *preparedCall) block(fit graph.Fit) {
+	c := p.call
+	if fit.Out&1 == 0 {
+		return
+	}
+	c.Out[0].Form = graph.Blocked
+	for i := range c.In {
+		if fit.In>>i&1 != 0 || i >= c.Own && c.In[i].Const == nil {
+			c.In[i].Form = graph.Blocked
+			s := &p.slots[c.In[i].Value.ID]
+			s.Data = blocked(s.Data, s.Shape, c.Lanes())
+		}
+	}
+}
+
+// all runs every task; the last ones of a phase first.
+func (p *preparedCall) all(t testing.TB) {
+	for _, ph := range p.step.Phases {
+		for i := ph.Tasks - 1; i >= 0; i-- {
+			if err := ph.Run(p.exec, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// runForm runs an operator as prepared says and brings the result back to Plain.
+func runForm(t *testing.T, name string, a args, level cpu.Level, form graph.Form, post ...hosted) result {
 	t.Helper()
+	p := prepared(t, name, a, level, form, post...)
+	p.all(t)
+	out := p.call.Out[0]
+	s := p.slots[out.Value.ID]
+	if out.Form == graph.Blocked {
+		s.Data = unblocked(t, s.Data, s.Shape, p.call.Lanes())
+	}
+	return result{s, out.Type}
+}
+
+// addPost appends an elementwise call to Post.
+func (p *preparedCall) addPost(h hosted) {
+	c := p.call
 	op := Find(h.op, graph.IOS18)
-	p := graph.Post{Call: &graph.Call{Op: op, Level: c.Level}, Other: -1}
+	post := graph.Post{Other: -1}
 	fn, in := oneNode(op, mergeArgs(h.args, args{op.Inputs[0].Name: live{floatsOf(nil, 0)}}), 1)
-	p.Call = graph.NewCall(fn.Body.Nodes[0], c.Level, func(v *graph.Value) graph.Operand {
+	post.Call = graph.NewCall(fn.Body.Nodes[0], c.Level, func(v *graph.Value) graph.Operand {
 		return graph.Operand{Value: v, Type: v.Type, Const: v.Const}
 	})
-	p.Call.In[0].Type = c.Out[0].Type
+	post.Call.In[0].Type = c.Out[0].Type
 	if h.other != "" {
-		k := p.Call.In[1]
-		v := &graph.Value{ID: len(slots), Type: k.Type, Const: k.Const}
+		k := post.Call.In[1]
+		v := &graph.Value{ID: len(p.slots), Type: k.Type, Const: k.Const}
 		s := graph.Slot{Shape: k.Type.Shape}
 		if k.Const != nil {
 			s = eval.ConstSlot(k.Const)
 		} else {
 			s = in[1]
 		}
-		slots = append(slots, s)
-		p.Other = len(c.In)
+		p.slots = append(p.slots, s)
+		post.Other = len(c.In)
 		c.In = append(c.In, graph.Operand{Value: v, Type: k.Type, Const: k.Const})
 	}
-	c.Post = append(c.Post, p)
-	return slots
+	c.Post = append(c.Post, post)
 }
 
 func mergeArgs(a, b args) args {

@@ -1,0 +1,40 @@
+package ops
+
+// taskShare divides the work of a blocked convolution or pool into tasks: outer
+// (image, group) by bands of lines by ranges of columns.
+type taskShare struct {
+	outer, lines, cols   int // lines and columns of a task
+	bands, ranges        int // their numbers
+	allLines, allColumns int
+}
+
+// taskPart is one task.
+type taskPart struct{ outer, line, lines, col, cols int }
+
+func newShare(outer, allLines, allColumns, bands, ranges int) taskShare {
+	s := taskShare{outer: outer, allLines: allLines, allColumns: allColumns}
+	s.lines = (allLines + bands - 1) / bands
+	s.cols = (allColumns + ranges - 1) / ranges
+	s.bands = (allLines + s.lines - 1) / s.lines
+	s.ranges = (allColumns + s.cols - 1) / s.cols
+	return s
+}
+
+func (s taskShare) tasks() int { return s.outer * s.bands * s.ranges }
+
+// task is number i: ranges of columns of one band follow one another.
+func (s taskShare) task(i int) taskPart {
+	t := taskPart{col: i % s.ranges * s.cols}
+	i /= s.ranges
+	t.line, t.outer = i%s.bands*s.lines, i/s.bands
+	t.lines = min(s.lines, s.allLines-t.line)
+	t.cols = min(s.cols, s.allColumns-t.col)
+	return t
+}
+
+// Limits of a task of a blocked convolution.
+const (
+	bandFloats = 96 << 10 // of input, so that it stays in the second-level cache beside the weights
+	convWork   = 8e6      // floating-point operations worth a task
+	convTasks  = 32       // more are not needed
+)
