@@ -34,40 +34,63 @@ type padding struct {
 // result once the piece is complete.
 func newChain(c *graph.Call) (*chain, error) {
 	ch := &chain{}
+	return ch, ch.addPost(c)
+}
+
+func (ch *chain) addPost(c *graph.Call) error {
 	for _, p := range c.Post {
 		e, err := p.Call.Op.Elem(p.Call)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := ch.add(c, e, p.Other, p.Chain == 0); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return ch, nil
+	return nil
 }
 
 // add appends an operator whose other operand is c.In[other]; -1: a unary one.
 func (ch *chain) add(c *graph.Call, e graph.Elem, other int, first bool) error {
 	l := link{elem: e, other: other, first: first}
 	out := c.Out[0]
+	rank := len(out.Type.Shape)
+	keeps := e.Zero // pad lanes stay zero
 	if other >= 0 {
 		o := c.In[other]
-		if o.Const != nil && o.Type.Elements() == 1 {
-			l.number, l.numeric = o.Const.Floats()[0], true
-		} else {
-			if o.Const != nil && out.Form == graph.Blocked {
-				l.pack = c.Pack(other, blockConst(o.Type, len(out.Type.Shape), c.Lanes()))
-				o.Form = graph.Blocked
-				o.Type.Shape = rankUp(o.Type.Shape, len(out.Type.Shape))
-			}
-			l.walk = newWalk(physical(out, c.Lanes()), physical(o, c.Lanes()))
+		if e.Channel {
+			o.Type.Shape = channelShape(o.Type, rank)
 		}
+		switch {
+		case o.Const != nil && o.Type.Elements() == 1:
+			l.number, l.numeric = o.Const.Floats()[0], true
+			zero := []float32{0}
+			l.scalar(zero, zero, l.number)
+			keeps = zero[0] == 0
+		case o.Const != nil && out.Form == graph.Blocked:
+			o.Type.Shape = rankUp(o.Type.Shape, rank)
+			l.pack = c.Pack(other, blockConst(o.Type.Shape, out.Type.Shape[1], c.Lanes()))
+			o.Form = graph.Blocked
+			keeps = keeps && o.Type.Shape[1] > 1
+		case out.Form == graph.Blocked:
+			keeps = keeps && o.Form == graph.Blocked
+		}
+		l.walk = newWalk(physical(out, c.Lanes()), physical(o, c.Lanes()))
 	}
-	if out.Form == graph.Blocked && !e.Zero {
+	if out.Form == graph.Blocked && !keeps {
 		ch.pad = newPadding(out.Type.Shape, c.Lanes())
 	}
 	ch.links = append(ch.links, l)
 	return nil
+}
+
+// channelShape lays a vector along dimension 1.
+func channelShape(t graph.Type, rank int) []int {
+	s := rankUp(nil, rank)
+	if rank > 1 {
+		s[1] = t.Elements()
+	}
+	return s
 }
 
 func newPadding(shape []int, lanes int) padding {
@@ -98,17 +121,15 @@ func (ch *chain) apply(x *graph.Exec, dst []float32, off int) {
 
 // clear zeroes the pad lanes in dst, which starts at element off of the tensor.
 func (p *padding) clear(dst []float32, off int) {
-	for len(dst) > 0 {
-		block := off / p.per
+	for at := 0; at < len(dst); {
+		block := (off + at) / p.per
 		end := min((block+1)*p.per-off, len(dst))
 		if block%p.blocks == p.blocks-1 {
-			for i := 0; i < end; i++ {
-				if (off+i)%p.lanes >= p.used {
-					dst[i] = 0
-				}
+			for row := (off+at)/p.lanes*p.lanes - off; row < end; row += p.lanes {
+				clear(dst[max(row+p.used, at):min(row+p.lanes, end)])
 			}
 		}
-		dst, off = dst[end:], off+end
+		at = end
 	}
 }
 
@@ -167,20 +188,26 @@ func rankUp(s []int, rank int) []int {
 	return out
 }
 
-// blockConst brings a constant that has one value per channel (or per element) into the blocked form.
-func blockConst(t graph.Type, rank, lanes int) graph.Packing {
-	s := rankUp(t.Shape, rank)
-	n, c, sp := s[0], s[1], 1
-	for _, d := range s[2:] {
+// blockConst brings a constant of the given shape into the blocked form of a result of c channels.
+// One that is the same for all channels is repeated in the lanes of one block.
+func blockConst(shape []int, c, lanes int) graph.Packing {
+	n, have, sp := shape[0], shape[1], 1
+	for _, d := range shape[2:] {
 		sp *= d
 	}
-	blocks := (c + lanes - 1) / lanes
+	blocks := (have + lanes - 1) / lanes
 	return graph.Packing{
-		Form:  "blocked" + itoa(lanes) + shapeKey(s),
+		Form:  "blocked" + itoa(lanes) + shapeKey(shape) + " of " + itoa(min(c, 2)),
 		Size:  n * blocks * sp * lanes * 4,
 		Items: 1,
 		Do: func(dst []byte, src *graph.Const, _, _ int) {
-			toBlocked(f32(dst), src.Floats(), n, c, sp, lanes)
+			if have == 1 && c > 1 {
+				for i, v := range src.Floats() {
+					fill(f32(dst)[i*lanes:(i+1)*lanes], v)
+				}
+				return
+			}
+			toBlocked(f32(dst), src.Floats(), n, have, sp, lanes)
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"coreml/internal/graph"
+	"coreml/internal/kernel/vec"
 	"coreml/tensor"
 )
 
@@ -15,21 +16,35 @@ const (
 	taskElems = 16 * tileElems
 )
 
-// unary is an operator y = f(x) on floats. bind reads the parameters.
-func unary(name, doc string, zero bool, bind func(*graph.Call) (func(dst, a []float32), error), params ...graph.Input) *graph.Op {
+// binder reads an elementwise operator's parameters and gives its arithmetic.
+type binder func(*graph.Call, *vec.Funcs) (graph.Elem, error)
+
+// unary is an operator y = f(x) on floats.
+func unary(name, doc string, bind binder, params ...graph.Input) *graph.Op {
 	return &graph.Op{
 		Name: name, Doc: doc,
 		Inputs: append([]graph.Input{graph.In("x", graph.Float)}, params...),
-		Infer:  sameAsX,
-		Elem: func(c *graph.Call) (graph.Elem, error) {
-			f, err := bind(c)
-			return graph.Elem{F1: f, Zero: zero}, err
+		Infer: func(c *graph.Call) ([]graph.Type, error) {
+			if _, err := bind(c, kernels(c)); err != nil {
+				return nil, err
+			}
+			return likeX(c), nil
 		},
+		Elem:    func(c *graph.Call) (graph.Elem, error) { return bind(c, kernels(c)) },
 		Prepare: prepareElem, Alias: overwrite, Fit: fitElem, Post: true,
 	}
 }
 
-func sameAsX(c *graph.Call) ([]graph.Type, error) { return []graph.Type{c.Type(0)}, nil }
+// kernels are the vector kernels of the call's CPU level.
+func kernels(c *graph.Call) *vec.Funcs { return vec.For(c.Level) }
+
+// likeX is a result of the type of argument 0.
+func likeX(c *graph.Call) []graph.Type {
+	x := c.Type(0)
+	return []graph.Type{graph.TensorOf(x.DType, x.Shape...)}
+}
+
+func sameAsX(c *graph.Call) ([]graph.Type, error) { return likeX(c), nil }
 
 // overwrite lets output 0 reuse the memory of any operand of the same size.
 func overwrite(c *graph.Call) []graph.Alias {
@@ -81,23 +96,21 @@ func prepareElem(c *graph.Call) (graph.Step, error) {
 	// The running value is the first operand that has the result's shape.
 	src, other := 0, -1
 	if e.F1 == nil {
-		src, other = orient(c)
+		src, other = orient(c, e)
 	}
+	in := newSource(c, src)
 	ch := &chain{}
+	if c.Out[0].Form == graph.Blocked && !in.same {
+		ch.pad = newPadding(c.Out[0].Type.Shape, c.Lanes())
+	}
 	if err := ch.add(c, e, other, src == 0); err != nil {
 		return graph.Step{}, err
 	}
-	post, err := newChain(c)
-	if err != nil {
+	if err := ch.addPost(c); err != nil {
 		return graph.Step{}, err
 	}
-	ch.links = append(ch.links, post.links...)
-	if post.pad.on {
-		ch.pad = post.pad
-	}
 	n := graph.Bytes(c.Out[0].Type, c.Out[0].Form, c.Lanes()) / 4
-	in := newSource(c, src)
-	return graph.Parallel("elementwise "+c.Op.Name, (n+taskElems-1)/taskElems, func(x *graph.Exec, task int) error {
+	return graph.Parallel("elementwise "+c.Op.Name, tasksOf(n), func(x *graph.Exec, task int) error {
 		dst := x.OutF32(0)
 		for off := task * taskElems; off < min((task+1)*taskElems, n); off += tileElems {
 			d := dst[off:min(off+tileElems, n)]
@@ -113,8 +126,14 @@ func prepareElem(c *graph.Call) (graph.Step, error) {
 	}), nil
 }
 
+// tasksOf is the number of tasks for n elements of cheap work.
+func tasksOf(n int) int { return (n + taskElems - 1) / taskElems }
+
 // orient chooses which of two operands is the running value: one of the result's shape if there is one.
-func orient(c *graph.Call) (src, other int) {
+func orient(c *graph.Call, e graph.Elem) (src, other int) {
+	if e.Channel {
+		return 0, 1
+	}
 	full := func(i int) bool {
 		return c.In[i].Const == nil && tensor.EqualShape(c.In[i].Type.Shape, c.Out[0].Type.Shape)
 	}
@@ -137,8 +156,9 @@ func newSource(c *graph.Call, in int) source {
 	out, o := c.Out[0], c.In[in]
 	s := source{in: in}
 	if o.Const != nil && out.Form == graph.Blocked && o.Type.Elements() > 1 {
-		s.pack = c.Pack(in, blockConst(o.Type, len(out.Type.Shape), c.Lanes()))
-		o.Form, o.Type.Shape = graph.Blocked, rankUp(o.Type.Shape, len(out.Type.Shape))
+		shape := rankUp(o.Type.Shape, len(out.Type.Shape))
+		s.pack = c.Pack(in, blockConst(shape, out.Type.Shape[1], c.Lanes()))
+		o.Form, o.Type.Shape = graph.Blocked, shape
 	}
 	s.walk = newWalk(physical(out, c.Lanes()), physical(o, c.Lanes()))
 	s.same = s.walk.same() && o.Type.Elements() == out.Type.Elements()
@@ -155,9 +175,7 @@ func (s *source) tile(x *graph.Exec, dst []float32, off int) []float32 {
 	if s.same {
 		return o[off : off+len(dst)]
 	}
-	s.walk.each(x, len(dst), off, o,
-		func(at, n int, v []float32) { copy(dst[at:at+n], v) },
-		func(at, n int, v float32) { fill(dst[at:at+n], v) })
+	spread(s.walk, dst, o, off)
 	return dst
 }
 

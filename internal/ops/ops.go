@@ -12,7 +12,9 @@ import (
 // families are the operators by file, in the order of the documentation.
 func families() [][]*graph.Op {
 	return [][]*graph.Op{
-		unaryOps, binaryOps, compareOps,
+		constexprOps, quantizeOps, einsumOps, attentionOps,
+		convOps, poolOps, matmulOps,
+		unaryOps, activationOps, binaryOps, compareOps, convertOps, reduceOps, normOps, softmaxOps, sortOps, nmsOps, classifyOps, randomOps,
 	}
 }
 

@@ -60,6 +60,27 @@ func (w walk) at(i int) int {
 	return p
 }
 
+// spread writes the operand's elements for the result elements from off on.
+func spread[T any](w walk, dst, o []T, off int) {
+	last := len(w.size) - 1
+	if last < 0 {
+		fill(dst, o[0])
+		return
+	}
+	run := w.size[last]
+	for at := 0; at < len(dst); {
+		i := (off + at) % run
+		d := dst[at:min(at+run-i, len(dst))]
+		p := w.at(off + at)
+		if w.stride[last] == 0 {
+			fill(d, o[p])
+		} else {
+			copy(d, o[p:])
+		}
+		at += len(d)
+	}
+}
+
 // shortRun is the length below which repeated pieces are spread out in x.Tmp first.
 const shortRun = 64
 
@@ -73,7 +94,7 @@ func (w walk) each(x *graph.Exec, n, off int, o []float32, vec func(at, n int, v
 	}
 	run := w.size[last]
 	if run < shortRun && last > 0 {
-		w.spread(x, n, off, o, vec)
+		w.short(x, n, off, o, vec)
 		return
 	}
 	for at := 0; at < n; {
@@ -89,8 +110,8 @@ func (w walk) each(x *graph.Exec, n, off int, o []float32, vec func(at, n int, v
 	}
 }
 
-// spread writes the operand out element by element, for short runs.
-func (w walk) spread(x *graph.Exec, n, off int, o []float32, vec func(at, n int, v []float32)) {
+// short writes the operand out element by element, for short runs.
+func (w walk) short(x *graph.Exec, n, off int, o []float32, vec func(at, n int, v []float32)) {
 	last := len(w.size) - 1
 	run, st := w.size[last], w.stride[last]
 	for at := 0; at < n; {
