@@ -4,10 +4,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 
 	"coreml/internal/backend"
+	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
 	"coreml/internal/lower"
@@ -137,38 +139,51 @@ func (p *program) Capabilities() backend.Capabilities {
 	return c
 }
 
-// rehearse plans the function for the shapes that its description names.
+// rehearse plans the function for the shapes that its description names. Of a
+// model with flexible shapes only what is unsupported counts: sizes of several
+// inputs may be right one by one and not together.
 func (p *program) rehearse(ctx context.Context) error {
+	flexible := false
+	for i := range p.feats.in {
+		flexible = flexible || p.feats.in[i].flexible()
+	}
 	for _, shapes := range p.feats.rehearsals() {
-		r, err := p.acquire()
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r.ctx = ctx
-		for i, in := range p.feats.in {
-			r.known[in.value.ID] = graph.Operand{Value: in.value, Type: graph.Type{DType: in.value.Type.DType, Shape: shapes[i]}}
-		}
-		for _, v := range p.fn.States {
-			r.known[v.ID] = graph.Operand{Value: v, Type: v.Type}
-		}
-		_, err = p.segment(p.fn.Body, 0, r.known)
-		p.release(r)
-		if err != nil {
+		err := p.planFor(ctx, shapes)
+		if err != nil && (!flexible || errors.Is(err, fault.Unsupported)) {
 			return err
 		}
 	}
 	return nil
 }
 
+func (p *program) planFor(ctx context.Context, shapes [][]int) error {
+	r, err := p.acquire()
+	if err != nil {
+		return err
+	}
+	defer p.release(r)
+	r.ctx = ctx
+	for i, in := range p.feats.in {
+		r.known[in.value.ID] = graph.Operand{Value: in.value, Type: graph.Type{DType: in.value.Type.DType, Shape: shapes[i]}}
+	}
+	for _, v := range p.fn.States {
+		r.known[v.ID] = graph.Operand{Value: v, Type: v.Type}
+	}
+	_, err = p.segment(p.fn.Body, 0, r.known)
+	return err
+}
+
 // rehearsals are the input shapes to plan for at load: all inputs at their
-// defaults, at their smallest, at their largest, and each enumerated shape.
+// defaults, at each of their enumerated shapes, at their smallest and at their largest.
 func (f *features) rehearsals() [][][]int {
 	var all [][][]int
 	add := func(pick func(in *input) []int) {
 		shapes := make([][]int, len(f.in))
 		for i := range f.in {
-			shapes[i] = pick(&f.in[i])
-			if shapes[i] == nil {
+			if shapes[i] = pick(&f.in[i]); shapes[i] == nil {
 				return
 			}
 		}
@@ -182,18 +197,18 @@ func (f *features) rehearsals() [][][]int {
 	add((*input).defaultShape)
 	most := 0
 	for i := range f.in {
-		if d := f.in[i].desc; d != nil && d.Tensor != nil {
-			most = max(most, len(d.Tensor.EnumeratedShapes))
-		}
+		most = max(most, len(f.in[i].enumerated()))
 	}
 	for k := range min(most, maxPlans) {
 		add(func(in *input) []int {
-			if d := in.desc; d != nil && d.Tensor != nil && len(d.Tensor.EnumeratedShapes) > k {
-				return d.Tensor.EnumeratedShapes[k]
+			if e := in.enumerated(); len(e) > k {
+				return e[k]
 			}
 			return in.defaultShape()
 		})
 	}
+	add(func(in *input) []int { return in.extreme(func(r mlmodel.Range) int { return r.Lower }) })
+	add(func(in *input) []int { return in.extreme(func(r mlmodel.Range) int { return r.Upper }) })
 	return all
 }
 
@@ -212,8 +227,39 @@ func (in *input) defaultShape() []int {
 	if t.Static() {
 		return t.Shape
 	}
-	if d := in.desc; d != nil && d.Tensor != nil && len(d.Tensor.Shape) == len(t.Shape) {
+	d := in.desc
+	switch {
+	case d == nil:
+	case d.Tensor != nil && len(d.Tensor.Shape) == len(t.Shape):
 		return d.Tensor.Shape
+	case d.Image != nil && len(t.Shape) == 4 && t.Shape[0] >= 0 && t.Shape[1] >= 0:
+		return []int{t.Shape[0], t.Shape[1], d.Image.Height, d.Image.Width}
 	}
 	return nil
+}
+
+func (in *input) enumerated() [][]int {
+	if d := in.desc; d != nil && d.Tensor != nil {
+		return d.Tensor.EnumeratedShapes
+	}
+	return nil
+}
+
+// flexible reports whether more than one shape may be given.
+func (in *input) flexible() bool { return !in.value.Type.Static() }
+
+// extreme is the default shape with every ranged dimension at one end; a range without end keeps the default.
+func (in *input) extreme(end func(mlmodel.Range) int) []int {
+	s := in.defaultShape()
+	d := in.desc
+	if s == nil || d == nil || d.Tensor == nil || len(d.Tensor.ShapeRange) != len(s) {
+		return s
+	}
+	out := append([]int(nil), s...)
+	for i, r := range d.Tensor.ShapeRange {
+		if n := end(r); n >= 0 {
+			out[i] = n
+		}
+	}
+	return out
 }

@@ -122,7 +122,7 @@ func (p *planner) infer() error {
 			return nil
 		}
 		if err != nil {
-			return located(n, err)
+			return located(n, fault.As(fault.Invalid, err))
 		}
 		for o, v := range n.Out {
 			var k *graph.Const
@@ -267,7 +267,7 @@ func (p *planner) prepare() error {
 	for _, pc := range p.calls {
 		s, err := p.prog.memo.prepare(pc.call)
 		if err != nil {
-			return located(pc.call.Node, err)
+			return located(pc.call.Node, fault.As(fault.Invalid, err))
 		}
 		p.seg.steps = append(p.seg.steps, step{Step: s, call: pc.call, in: pc.in, out: pc.out})
 		for i, o := range pc.call.In {

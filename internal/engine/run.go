@@ -118,7 +118,7 @@ func (r *run) segment(seg *segment) error {
 			if r.ctx.Err() != nil {
 				return r.ctx.Err()
 			}
-			return located(seg.steps[i].call.Node, err)
+			return located(seg.steps[i].call.Node, fault.As(fault.Runtime, err))
 		}
 	}
 	for i := range seg.exports {

@@ -20,3 +20,24 @@ var (
 	Cache       = errors.New("cache corrupt")   // a cached artefact fails its check
 	Closed      = errors.New("closed")          // the model was closed
 )
+
+// Kinds lists them all.
+var Kinds = []error{Invalid, Unsupported, Limit, Schema, Timeout, Compile, Load, Memory, Runtime, State, Drift, Killed, Cache, Closed}
+
+// As gives err the kind k unless it has a kind already.
+func As(k, err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, have := range Kinds {
+		if errors.Is(err, have) {
+			return err
+		}
+	}
+	return &kinded{k, err}
+}
+
+type kinded struct{ kind, err error }
+
+func (e *kinded) Error() string   { return e.err.Error() }
+func (e *kinded) Unwrap() []error { return []error{e.kind, e.err} }
