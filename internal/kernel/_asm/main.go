@@ -31,6 +31,9 @@ var generators = []generator{
 	{"dw", "window", "Tiles of a sliding window, every channel by itself.", amd64, windowTiles, windowDispatch},
 	{"vec", "exp", "Elementwise kernels of the exponential family.", amd64, vecFile(expKernels), vecTable("Exp", expKernels)},
 	{"vec", "arith", "Elementwise arithmetic.", amd64, vecFile(arithKernels), vecTable("Arith", arithKernels)},
+	{"vec", "reduce", "Reductions.", amd64, reduceFile, reduceTable},
+	{"vec", "convert", "Conversions of storage types.", amd64, convertFile, convertTable},
+	{"vec", "layout", "Transposes of tiles.", amd64, transposeTiles, nil},
 }
 
 func main() {

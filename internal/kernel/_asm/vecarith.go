@@ -180,6 +180,14 @@ var arithKernels = []elementwise{
 		k.mulAdd(in[0], in[1], in[2])
 		return in[0]
 	}},
+	{Field: "RoundF16", Sources: 1, Width: 4, Body: simple(func(k *kern, d, a emit.Vec) {
+		half := any(emit.Xmm(d))
+		if k.T.Masks {
+			half = emit.Ymm(d)
+		}
+		k.Raw("VCVTPS2PH", emit.Imm(0), a, half)
+		k.Raw("VCVTPH2PS", half, d)
+	})},
 	{Field: "Sin", Sources: 1, Width: 2, Flags: true, Body: func(k *kern, in []wide, _ []emit.Vec) wide { return k.sine(in[0], 0) }},
 	{Field: "Cos", Sources: 1, Width: 2, Flags: true, Body: func(k *kern, in []wide, _ []emit.Vec) wide { return k.sine(in[0], 1) }},
 }

@@ -46,8 +46,8 @@ func extremeBody(op func(k *kern, d, a emit.Vec, b any), init float32) func(*ker
 }
 
 var (
-	minusInf  = float32(math.Inf(-1))
-	plusInf = float32(math.Inf(1))
+	minusInf = float32(math.Inf(-1))
+	plusInf  = float32(math.Inf(1))
 )
 
 // reduceKernels are the kernels of vec/reduce_*_amd64.s.

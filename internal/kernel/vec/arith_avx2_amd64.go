@@ -127,6 +127,9 @@ func normalize_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c un
 func normalizeAffine_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
+func roundF16_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
 func sin_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32) int
 
 //go:noescape
@@ -174,6 +177,7 @@ func fillArith_avx2(f *Funcs) {
 	f.ScaleShiftChan = perChannel2(8, scaleShiftChan_avx2, f.ScaleShiftChan)
 	f.normalize = of12(normalize_avx2)
 	f.normalizeAffine = of32(normalizeAffine_avx2)
+	f.RoundF16 = of10(roundF16_avx2)
 	f.Sin = checkedSin(sin_avx2)
 	f.Cos = checkedCos(cos_avx2)
 }

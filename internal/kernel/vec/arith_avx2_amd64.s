@@ -1959,6 +1959,48 @@ done2:
 	VZEROUPPER
 	RET
 
+// func roundF16_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+TEXT ·roundF16_avx2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), BX
+	MOVQ n+32(FP), DX
+	CMPQ DX, $16
+	JLT tail1
+
+loop3:
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VCVTPS2PH $0, Y0, X0
+	VCVTPH2PS X0, Y0
+	VCVTPS2PH $0, Y1, X1
+	VCVTPH2PS X1, Y1
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $-16, DX
+	CMPQ DX, $16
+	JGE loop3
+
+tail1:
+	CMPQ DX, $0
+	JLE done2
+	VMOVD DX, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD iota_avx2<>+0(SB), Y0, Y0
+	VMASKMOVPS (BX), Y0, Y1
+	VCVTPS2PH $0, Y1, X1
+	VCVTPH2PS X1, Y1
+	VMASKMOVPS Y1, Y0, (AX)
+	ADDQ $32, AX
+	ADDQ $32, BX
+	ADDQ $-8, DX
+	JMP tail1
+
+done2:
+	VZEROUPPER
+	RET
+
 // func sin_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32) int
 TEXT ·sin_avx2(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX

@@ -127,6 +127,9 @@ func normalize_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c 
 func normalizeAffine_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
+func roundF16_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
 func sin_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32) int
 
 //go:noescape
@@ -174,6 +177,7 @@ func fillArith_avx512(f *Funcs) {
 	f.ScaleShiftChan = perChannel2(16, scaleShiftChan_avx512, f.ScaleShiftChan)
 	f.normalize = of12(normalize_avx512)
 	f.normalizeAffine = of32(normalizeAffine_avx512)
+	f.RoundF16 = of10(roundF16_avx512)
 	f.Sin = checkedSin(sin_avx512)
 	f.Cos = checkedCos(cos_avx512)
 }

@@ -2119,6 +2119,56 @@ done2:
 	VZEROUPPER
 	RET
 
+// func roundF16_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+TEXT ·roundF16_avx512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), BX
+	MOVQ n+32(FP), DX
+	CMPQ DX, $64
+	JLT tail1
+
+loop3:
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VMOVUPS 128(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VCVTPS2PH $0, Z0, Y0
+	VCVTPH2PS Y0, Z0
+	VCVTPS2PH $0, Z1, Y1
+	VCVTPH2PS Y1, Z1
+	VCVTPS2PH $0, Z2, Y2
+	VCVTPH2PS Y2, Z2
+	VCVTPS2PH $0, Z3, Y3
+	VCVTPH2PS Y3, Z3
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 128(AX)
+	VMOVUPS Z3, 192(AX)
+	ADDQ $256, AX
+	ADDQ $256, BX
+	ADDQ $-64, DX
+	CMPQ DX, $64
+	JGE loop3
+
+tail1:
+	CMPQ DX, $0
+	JLE done2
+	MOVL $-1, SI
+	BZHIL DX, SI, SI
+	KMOVW SI, K1
+	VMOVUPS.Z (BX), K1, Z0
+	VCVTPS2PH $0, Z0, Y0
+	VCVTPH2PS Y0, Z0
+	VMOVUPS Z0, K1, (AX)
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $-16, DX
+	JMP tail1
+
+done2:
+	VZEROUPPER
+	RET
+
 // func sin_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32) int
 TEXT ·sin_avx512(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX

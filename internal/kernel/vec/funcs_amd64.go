@@ -8,10 +8,10 @@ import "coreml/internal/kernel/cpu"
 func assembly() []*Funcs {
 	var fs []*Funcs
 	if cpu.Has(cpu.AVX2) {
-		fs = append(fs, newLevel(cpu.AVX2, fillExp_avx2, fillArith_avx2, fillReduce_avx2))
+		fs = append(fs, newLevel(cpu.AVX2, fillExp_avx2, fillArith_avx2, fillReduce_avx2, fillConvert_avx2, tile8))
 	}
 	if cpu.Has(cpu.AVX512) {
-		fs = append(fs, newLevel(cpu.AVX512, fillExp_avx512, fillArith_avx512, fillReduce_avx512))
+		fs = append(fs, newLevel(cpu.AVX512, fillExp_avx512, fillArith_avx512, fillReduce_avx512, fillConvert_avx512, tile16))
 	}
 	return fs
 }
@@ -25,4 +25,10 @@ func newLevel(l cpu.Level, fill ...func(*Funcs)) *Funcs {
 	}
 	f.derive()
 	return f
+}
+
+func tile8(f *Funcs) { f.Transpose = transposer(tiling{8, transpose_avx2}) }
+
+func tile16(f *Funcs) {
+	f.Transpose = transposer(tiling{16, transpose_avx512}, tiling{8, transpose_avx2})
 }

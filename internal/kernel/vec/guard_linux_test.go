@@ -56,6 +56,19 @@ func TestFences(t *testing.T) {
 				for _, k := range elementwiseCalls(f) {
 					k(s[0], s[1], s[2], s[3])
 				}
+				wide, narrow := fenced[float32](fs[0], n, end), fenced[uint16](fs[1], n, end)
+				f.FromF16(wide, narrow)
+				f.ToF16(narrow, wide)
+				f.FromBF16(wide, narrow)
+				f.ToBF16(narrow, wide)
+				f.FromInt8(wide, fenced[int8](fs[1], n, end), 1, 0)
+				f.ToInt8(fenced[int8](fs[1], n, end), wide, 1, 0)
+				f.FromUint8(wide, fenced[uint8](fs[1], n, end), 1, 0)
+				f.ToUint8(fenced[uint8](fs[1], n, end), wide, 1, 0)
+				for _, rows := range []int{1, 7, 8, 16, 17, 32} {
+					cols := n / rows
+					f.Transpose(s[0][n-rows*cols:], rows, s[1][n-rows*cols:], cols, rows, cols)
+				}
 				f.Softmax(s[0], s[1])
 				f.ExpSum(s[0], s[1], 1)
 				f.LayerNorm(s[0], s[1], s[2], s[3], 1e-5)

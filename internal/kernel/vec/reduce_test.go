@@ -31,7 +31,9 @@ func near(got float32, want, magnitude, eps float64) bool {
 }
 
 // sumError bounds the relative error of a sum of n: 64 partial sums, their fold, and chunks.
-func sumError(n int) float64 { return (float64(min(n, chunk))/stripes + 8 + float64(n/chunk)) * 0x1p-24 }
+func sumError(n int) float64 {
+	return (float64(min(n, chunk))/stripes + 8 + float64(n/chunk)) * 0x1p-24
+}
 
 func TestSums(t *testing.T) {
 	for _, f := range levels {

@@ -36,7 +36,7 @@ type Funcs struct {
 	// Exact functions. Round takes ties to even, Sign of a zero is +0, Relu(-0) is -0.
 	Abs, Neg, Square, Sqrt, Ceil, Floor, Round, Sign, Relu Unary
 
-	// Elementary functions: Exp, Exp2, Log, Erf, Tanh, Sin, Cos within 3 ULP, the others within 1.
+	// Elementary functions: Exp, Exp2, Log, Erf, Sin, Cos within 2 ULP, Tanh within 4, the others within 1.
 	Exp, Exp2, Log, Erf             Unary
 	Sin, Cos, Tan, Asin, Acos, Atan Unary
 	Sinh, Cosh, Tanh, Atanh         Unary
