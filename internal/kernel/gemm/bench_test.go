@@ -57,7 +57,7 @@ func benchRun(b *testing.B, k Kernel, peak float64, m, n, steps, v int) {
 	for b.Loop() {
 		start := time.Now()
 		if v > 0 {
-			k.parts(1, m, v, &a)
+			k.part(1, m, v, &a)
 		} else {
 			k.Run(m, n, &a)
 		}

@@ -9,32 +9,54 @@ const (
 	maxVectorsW = 1 << 13 // vectors of W when memory binds: 512 KiB at 16 lanes
 )
 
-// Run computes m rows by n columns: Grid with a single line.
-func (k Kernel) Run(m, n int, a *Args) { k.Grid(1, m, n, a) }
+// Part is a grid of rows that share their taps: Lines × Rows, where row i of line j is at j·AStep +
+// i·RowStride of A and at C + j·CStep + i·CRow of C and Add, in bytes.
+type Part struct {
+	Lines, Rows int
+	TapsV       []Tap
+	Taps1       []Tap
+	C           int
+}
 
-// Grid computes lines × m rows by n columns from what a describes. Row i of line j is at
-// j·AStep + i·RowStride of A and at j·CStep + i·CRow of C, so that a rectangle of an image is
-// one call. a.NMask, Tiles, AOff and COff are set here; a is not changed. In blocked layout n is a
-// multiple of Lanes. How an output is computed does not depend on lines, m and n, so
-// splitting work over calls changes no bit.
-func (k Kernel) Grid(lines, m, n int, a *Args) {
-	if lines <= 0 || m <= 0 {
-		return
+// Run computes m rows by n columns with the taps of a: linear, matmul, pointwise.
+func (k Kernel) Run(m, n int, a *Args) {
+	part := [1]Part{{Lines: 1, Rows: m, TapsV: taps(a.TapsV, a.NV), Taps1: taps(a.Taps1, a.N1)}}
+	k.Parts(part[:], 0, (n+k.Lanes-1)/k.Lanes, n, a)
+}
+
+func taps(p unsafe.Pointer, n int) []Tap { return unsafe.Slice((*Tap)(p), n) }
+
+// Parts computes all parts for the columns of panels lo … hi, of n columns in all: the regions of a
+// convolution. Each panel serves all parts before the next one is touched. a describes column 0; its
+// taps, NMask, Tiles, AOff and COff are set here, and a is not changed. In blocked layout n is a multiple
+// of Lanes. How an output is computed depends on nothing but its taps, so splitting work over calls changes
+// no bit.
+func (k Kernel) Parts(parts []Part, lo, hi, n int, a *Args) {
+	rows := 0
+	for i := range parts {
+		rows += parts[i].Lines * parts[i].Rows
 	}
 	b := *a
-	panels := (n + k.Lanes - 1) / k.Lanes
-	for p := 0; p < panels; {
-		v := k.group(panels-p, lines*m)
+	for p := lo; p < hi; {
+		v := k.group(hi-p, rows)
 		b.NMask = min(k.Lanes, n-(p+v-1)*k.Lanes)
 		b.W = unsafe.Add(a.W, p*a.WStride)
-		b.C = unsafe.Add(a.C, p*a.CVec)
 		if a.Bias != nil {
 			b.Bias = unsafe.Add(a.Bias, p*k.Lanes*4)
 		}
-		if a.Add != nil {
-			b.Add = unsafe.Add(a.Add, p*a.CVec)
+		for i := range parts {
+			q := &parts[i]
+			if q.Lines <= 0 || q.Rows <= 0 {
+				continue
+			}
+			b.TapsV, b.NV = unsafe.Pointer(unsafe.SliceData(q.TapsV)), len(q.TapsV)
+			b.Taps1, b.N1 = unsafe.Pointer(unsafe.SliceData(q.Taps1)), len(q.Taps1)
+			b.C = unsafe.Add(a.C, q.C+p*a.CVec)
+			if a.Add != nil {
+				b.Add = unsafe.Add(a.Add, q.C+p*a.CVec)
+			}
+			k.part(q.Lines, q.Rows, v, &b)
 		}
-		k.parts(lines, m, v, &b)
 		p += v
 	}
 }
@@ -56,9 +78,9 @@ func (k Kernel) group(panels, m int) int {
 	return min(panels, v)
 }
 
-// parts computes v vectors of every row. K is split where a single tile would take too long; since
+// part computes v vectors of every row. K is split where a single tile would take too long; since
 // sums are float32 in registers and in memory, this changes no bit.
-func (k Kernel) parts(lines, m, v int, a *Args) {
+func (k Kernel) part(lines, m, v int, a *Args) {
 	limit := maxVectorsW / v
 	if a.NV*k.Lanes+a.N1 <= limit {
 		k.grid(lines, m, v, a)

@@ -120,6 +120,16 @@ func TestDepthwise(t *testing.T) {
 	}
 }
 
+// convolutionParts are the regions of a convolution whose outputs are blocked too.
+func convolutionParts(y, x window.Axis, blocks int, s window.Strides, lanes int) []gemm.Part {
+	var parts []gemm.Part
+	for _, r := range window.Regions(y, x, 0, y.Out) {
+		lines, columns := r.Size()
+		parts = append(parts, gemm.Part{Lines: lines, Rows: columns, TapsV: r.Taps(y, x, blocks, s), C: 4 * lanes * (r.Y.Lo*x.Out + r.X.Lo)})
+	}
+	return parts
+}
+
 // A dense convolution in blocked layout is gemm over the taps of each region.
 func TestConvolution(t *testing.T) {
 	for _, level := range cpu.Levels() {
@@ -135,14 +145,12 @@ func TestConvolution(t *testing.T) {
 			gemm.PackRows(packed, outputs, depth, k.Lanes, func(i int) []float32 { return w[i*depth : (i+1)*depth] }, nil, 0, m.output)
 			out := make([]float32, m.y.Out*m.x.Out*outputs)
 			s := m.strides()
-			for _, r := range window.Regions(m.y, m.x, 0, m.y.Out) {
-				list := r.Taps(m.y, m.x, m.blocks, s)
-				lines, columns := r.Size()
-				k.Grid(lines, columns, outputs, &gemm.Args{A: pointer(m.in), TapsV: taps(list), NV: len(list),
-					RowStride: m.x.Stride * s.Pixel, AStep: m.y.Stride * s.Line, W: pointer(packed), WStride: 4 * depth * k.Lanes,
-					C: pointer(out[(r.Y.Lo*m.x.Out+r.X.Lo)*k.Lanes:]), CRow: 4 * k.Lanes, CStep: 4 * k.Lanes * m.x.Out,
-					CVec: 4 * k.Lanes * m.x.Out * m.y.Out})
-			}
+			parts := convolutionParts(m.y, m.x, m.blocks, s, k.Lanes)
+			args := gemm.Args{A: pointer(m.in), RowStride: m.x.Stride * s.Pixel, AStep: m.y.Stride * s.Line, W: pointer(packed),
+				WStride: 4 * depth * k.Lanes, C: pointer(out), CRow: 4 * k.Lanes, CStep: 4 * k.Lanes * m.x.Out, CVec: 4 * k.Lanes * m.x.Out * m.y.Out}
+			cut := rng.IntN(m.output + 1)
+			k.Parts(parts, 0, cut, outputs, &args)
+			k.Parts(parts, cut, m.output, outputs, &args)
 			m.compare(t, out, func(o, oy, ox, ky, kx int) float64 {
 				sum := 0.0
 				for c := range channels {
