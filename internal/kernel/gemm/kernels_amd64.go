@@ -2,7 +2,11 @@
 
 package gemm
 
-import "coreml/internal/kernel/cpu"
+import (
+	"unsafe"
+
+	"coreml/internal/kernel/cpu"
+)
 
 // kernels is the variant table.
 var kernels = []Kernel{
@@ -55,4 +59,31 @@ func expandPanel(level cpu.Level, form Form, a *Args) {
 	default:
 		expand_lut4_avx2(a)
 	}
+}
+
+func packColumns(level cpu.Level, dst, src []float32, stride, depth, n int) {
+	for ; depth > 0; depth -= packSteps {
+		packCall(level, unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), 4*stride, min(depth, packSteps), n)
+		if depth > packSteps {
+			dst, src = dst[packSteps*level.Lanes():], src[packSteps*stride:]
+		}
+	}
+}
+
+//go:noinline
+func packCall(level cpu.Level, dst, src unsafe.Pointer, stride, depth, n int) {
+	if level == cpu.AVX512 {
+		packCols_avx512(dst, src, stride, depth, n)
+		return
+	}
+	packCols_avx2(dst, src, stride, depth, n)
+}
+
+//go:noinline
+func packTransposed(level cpu.Level, dst, src []float32, stride, quads int) {
+	if level == cpu.AVX512 {
+		packRows_avx512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), 4*stride, quads)
+		return
+	}
+	packRows_avx2(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), 4*stride, quads)
 }

@@ -1,6 +1,10 @@
 package gemm
 
-import "sync"
+import (
+	"sync"
+
+	"coreml/internal/kernel/cpu"
+)
 
 // Panels is the number of floats of an [n][k] weight in panel form: for each vector of
 // lanes columns, k rows of lanes floats; columns from n on are zero.
@@ -55,6 +59,56 @@ func PackCols(dst []float32, n, k, lanes int, src []float32, stride, lo, hi int)
 			clear(panel[s*lanes+c : (s+1)*lanes])
 		}
 	}
+}
+
+// packSteps bounds one assembly call of PackMatrix, which the collector cannot stop.
+const packSteps = 4096
+
+// PackMatrix writes panels lo … hi of the panel form of a matrix: what PackCols does for src of
+// [depth][n], and, transposed, PackRows for src of [n][depth]; with stride floats between rows.
+func (k Kernel) PackMatrix(dst []float32, n, depth int, src []float32, stride int, transposed bool, lo, hi int) {
+	if depth == 0 {
+		return
+	}
+	if k.Level == cpu.Generic {
+		packMatrix(dst, n, depth, k.Lanes, src, stride, transposed, lo, hi)
+		return
+	}
+	for p := lo; p < hi; p++ {
+		panel := dst[p*depth*k.Lanes : (p+1)*depth*k.Lanes]
+		columns := min(k.Lanes, n-p*k.Lanes)
+		switch {
+		case !transposed:
+			_ = src[:(depth-1)*stride+p*k.Lanes+columns]
+			packColumns(k.Level, panel, src[p*k.Lanes:], stride, depth, columns)
+		case columns < k.Lanes:
+			packMatrix(dst, n, depth, k.Lanes, src, stride, true, p, p+1)
+		default:
+			k.transpose(panel, depth, src[p*k.Lanes*stride:], stride)
+		}
+	}
+}
+
+// transpose is one whole panel; the last few steps, no multiple of four, are copied one by one.
+func (k Kernel) transpose(panel []float32, depth int, src []float32, stride int) {
+	_ = src[:(k.Lanes-1)*stride+depth]
+	whole := depth &^ 3
+	for s := 0; s < whole; s += packSteps {
+		packTransposed(k.Level, panel[s*k.Lanes:], src[s:], stride, min(packSteps, whole-s)/4)
+	}
+	for s := whole; s < depth; s++ {
+		for l := range k.Lanes {
+			panel[s*k.Lanes+l] = src[l*stride+s]
+		}
+	}
+}
+
+func packMatrix(dst []float32, n, depth, lanes int, src []float32, stride int, transposed bool, lo, hi int) {
+	if transposed {
+		PackRows(dst, n, depth, lanes, func(i int) []float32 { return src[i*stride : i*stride+depth] }, nil, lo, hi)
+		return
+	}
+	PackCols(dst, n, depth, lanes, src, stride, lo, hi)
 }
 
 // DenseTaps are the taps of a row-major A with contiguous rows of k floats: vector taps, then
