@@ -28,6 +28,7 @@ var generators = []generator{
 	{"cpu", "peak", "Loops that measure what the machine can do.", amd64, peak, nil},
 	{"gemm", "taps", "Tiles of a sum of products over taps.", amd64, taps, tapsDispatch},
 	{"gemm", "compressed", "Tiles of few rows over weights that are decoded in registers.", amd64, compressedTiles, compressedDispatch},
+	{"gemm", "pack", "Brings a float32 matrix into panel form.", amd64, packs, nil},
 	{"dw", "window", "Tiles of a sliding window, every channel by itself.", amd64, windowTiles, windowDispatch},
 	{"vec", "exp", "Elementwise kernels of the exponential family.", amd64, vecFile(expKernels), vecTable("Exp", expKernels)},
 	{"vec", "arith", "Elementwise arithmetic.", amd64, vecFile(arithKernels), vecTable("Arith", arithKernels)},
