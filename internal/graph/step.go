@@ -130,9 +130,10 @@ func StoreSize(d tensor.DType) int {
 	return 4
 }
 
-// Bytes is the memory that a value of type t takes in form f, with b lanes.
+// Bytes is the memory that a value of type t takes in form f, with b lanes; 0
+// for what a step allocates itself: lists, and shapes that only the run knows.
 func Bytes(t Type, f Form, b int) int {
-	if t.Kind == KindList || t.Kind == KindDict || t.DType == tensor.String {
+	if t.Kind == KindList || t.Kind == KindDict || t.DType == tensor.String || !t.Static() {
 		return 0
 	}
 	n := t.Elements()

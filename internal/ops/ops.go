@@ -12,6 +12,7 @@ import (
 // families are the operators by file, in the order of the documentation.
 func families() [][]*graph.Op {
 	return [][]*graph.Op{
+		reshapeOps, transposeOps, sliceOps, concatOps, shapeOps, gatherOps, scatterOps, padOps, resizeOps, cropResizeOps, resampleOps, spaceOps, listOps, controlOps, stateOps,
 		constexprOps, quantizeOps, einsumOps, attentionOps,
 		convOps, poolOps, matmulOps,
 		unaryOps, activationOps, binaryOps, compareOps, convertOps, reduceOps, normOps, softmaxOps, sortOps, nmsOps, classifyOps, randomOps,

@@ -1,0 +1,373 @@
+package ops
+
+import (
+	"unsafe"
+
+	"coreml/internal/graph"
+	"coreml/tensor"
+)
+
+// moveElems is the number of elements that one task of a move treats.
+const moveElems = 64 << 10
+
+// maxDims bounds the dimensions of a move after those of size 1 are dropped:
+// a tensor has at most 2^40 elements.
+const maxDims = 40
+
+// move copies a box of elements from one strided tensor to another: slices,
+// transpositions, tiles, concatenations are all moves. Strides are in elements
+// and may be negative or zero on the source's side.
+type move struct {
+	size           []int
+	dst, src       []int
+	dstOff, srcOff int
+	width          int // bytes of an element: 1, 2 or 4
+
+	kind  moveKind
+	col   int // of a transposing move: the dimension in which the source is contiguous
+	ta    int // a tile's extent in col
+	tb    int // and in the last dimension; of a run: the piece of a row that is copied at once
+	units int // pieces of work
+	per   int // units of one task
+}
+
+type moveKind uint8
+
+const (
+	moveRuns  moveKind = iota // both sides are contiguous in the last dimension
+	moveTiles                 // the source is contiguous in another dimension: transposed in tiles
+	moveSteps                 // element by element
+)
+
+// newMove normalises a move: dimensions of size 1 go, neighbours that move alike are merged.
+func newMove(width int, size, dst []int, dstOff int, src []int, srcOff int) move {
+	m := move{width: width, dstOff: dstOff, srcOff: srcOff}
+	for i, n := range size {
+		if n == 0 {
+			m.size, m.dst, m.src = []int{0}, []int{1}, []int{1}
+			return m
+		}
+		if n == 1 {
+			continue
+		}
+		if k := len(m.size) - 1; k >= 0 && m.dst[k] == dst[i]*n && m.src[k] == src[i]*n {
+			m.size[k] *= n
+			m.dst[k], m.src[k] = dst[i], src[i]
+			continue
+		}
+		m.size, m.dst, m.src = append(m.size, n), append(m.dst, dst[i]), append(m.src, src[i])
+	}
+	if len(m.size) == 0 {
+		m.size, m.dst, m.src = []int{1}, []int{1}, []int{1}
+	}
+	m.choose()
+	return m
+}
+
+// choose picks the inner loop and cuts the work.
+func (m *move) choose() {
+	last := len(m.size) - 1
+	n := m.size[last]
+	m.tb = min(n, moveElems)
+	if m.dst[last] != 1 || m.src[last] != 1 {
+		m.kind = moveSteps
+		for j := last - 1; j >= 0 && m.dst[last] == 1 && m.src[last] > 0; j-- {
+			if m.src[j] == 1 {
+				m.kind, m.col = moveTiles, j
+				m.ta = min(m.size[j], 64)
+				m.tb = min(n, max(64, 4096/m.ta))
+				break
+			}
+		}
+	}
+	m.units = ceilDiv(n, m.tb)
+	unit := m.tb
+	for j := 0; j < last; j++ {
+		if m.kind == moveTiles && j == m.col {
+			m.units *= ceilDiv(m.size[j], m.ta)
+			unit *= m.ta
+		} else {
+			m.units *= m.size[j]
+		}
+	}
+	m.per = max(1, moveElems/unit)
+}
+
+func (m *move) tasks() int {
+	if m.size[0] == 0 {
+		return 0
+	}
+	return ceilDiv(m.units, m.per)
+}
+
+// dense reports that the move copies one contiguous run.
+func (m *move) dense() bool {
+	return len(m.size) == 1 && m.dst[0] == 1 && m.src[0] == 1
+}
+
+// run does one task.
+func (m *move) run(dst, src []byte, task int) {
+	switch m.width {
+	case 1:
+		runMove(m, dst, src, task)
+	case 2:
+		runMove(m, tensor.View[uint16](dst), tensor.View[uint16](src), task)
+	default:
+		runMove(m, tensor.View[uint32](dst), tensor.View[uint32](src), task)
+	}
+}
+
+// cursor is the place of a unit: its indices and its elements on both sides.
+type cursor struct {
+	at   [maxDims]int
+	d, s int
+}
+
+// seek is the place of unit u.
+func (m *move) seek(u int) cursor {
+	c := cursor{d: m.dstOff, s: m.srcOff}
+	for j := len(m.size) - 1; j >= 0; j-- {
+		step := m.step(j)
+		pieces := ceilDiv(m.size[j], step)
+		c.at[j] = u % pieces * step
+		u /= pieces
+		c.d += c.at[j] * m.dst[j]
+		c.s += c.at[j] * m.src[j]
+	}
+	return c
+}
+
+// next goes on to the following unit; the last dimension's pieces turn fastest.
+func (m *move) next(c *cursor) {
+	for j := len(m.size) - 1; j >= 0; j-- {
+		step := m.step(j)
+		c.at[j] += step
+		c.d += step * m.dst[j]
+		c.s += step * m.src[j]
+		if c.at[j] < m.size[j] {
+			return
+		}
+		c.d -= c.at[j] * m.dst[j]
+		c.s -= c.at[j] * m.src[j]
+		c.at[j] = 0
+	}
+}
+
+func runMove[T uint8 | uint16 | uint32](m *move, dst, src []T, task int) {
+	c := m.seek(task * m.per)
+	for u := task * m.per; u < min((task+1)*m.per, m.units); u++ {
+		movePiece(m, dst, src, &c)
+		m.next(&c)
+	}
+}
+
+// runToHalf does one task of a move out of dense memory, rounding float32 to float16.
+func (m *move) runToHalf(dst []uint16, src []float32, task int) {
+	last := len(m.size) - 1
+	c := m.seek(task * m.per)
+	for u := task * m.per; u < min((task+1)*m.per, m.units); u++ {
+		n := min(m.tb, m.size[last]-c.at[last])
+		if m.dst[last] == 1 {
+			tensor.F16Slice(dst[c.d:c.d+n], src[c.s:c.s+n])
+		} else {
+			for i, v := range src[c.s : c.s+n] {
+				dst[c.d+i*m.dst[last]] = tensor.F16(v)
+			}
+		}
+		m.next(&c)
+	}
+}
+
+// step is the extent of a unit in dimension j.
+func (m *move) step(j int) int {
+	switch {
+	case j == len(m.size)-1:
+		return m.tb
+	case m.kind == moveTiles && j == m.col:
+		return m.ta
+	}
+	return 1
+}
+
+func movePiece[T uint8 | uint16 | uint32](m *move, dst, src []T, c *cursor) {
+	last := len(m.size) - 1
+	n := min(m.tb, m.size[last]-c.at[last])
+	d, s := c.d, c.s
+	switch m.kind {
+	case moveRuns:
+		if n < 8 {
+			for i := 0; i < n; i++ {
+				dst[d+i] = src[s+i]
+			}
+			return
+		}
+		copy(dst[d:d+n], src[s:s+n])
+	case moveTiles:
+		k := min(m.ta, m.size[m.col]-c.at[m.col])
+		transposeTile(dst[d:], m.dst[m.col], src[s:], m.src[last], n, k)
+	default:
+		ds, ss := m.dst[last], m.src[last]
+		for i := 0; i < n; i++ {
+			dst[d] = src[s]
+			d += ds
+			s += ss
+		}
+	}
+}
+
+// transposeTile stores dst[c·dstStride+r] = src[r·srcStride+c] for rows × cols.
+func transposeTile[T uint8 | uint16 | uint32](dst []T, dstStride int, src []T, srcStride, rows, cols int) {
+	r := 0
+	for ; r+4 <= rows; r += 4 {
+		a, b := src[r*srcStride:][:cols], src[(r+1)*srcStride:][:cols]
+		c, e := src[(r+2)*srcStride:][:cols], src[(r+3)*srcStride:][:cols]
+		for i := range a {
+			o := dst[i*dstStride+r:][:4]
+			o[0], o[1], o[2], o[3] = a[i], b[i], c[i], e[i]
+		}
+	}
+	for ; r < rows; r++ {
+		for i := 0; i < cols; i++ {
+			dst[i*dstStride+r] = src[r*srcStride+i]
+		}
+	}
+}
+
+// moveStep is the step of one move from operand in to output 0.
+func moveStep(kernel string, m move, in int) graph.Step {
+	return graph.Parallel(kernel, m.tasks(), func(x *graph.Exec, task int) error {
+		m.run(x.OutBytes(0), x.Bytes(in), task)
+		return nil
+	})
+}
+
+// viewStep is the step of an output that lies inside operand in: a copy unless the memory coincides.
+func viewStep(kernel string, m move, in int) graph.Step {
+	s := graph.Parallel(kernel, m.tasks(), func(x *graph.Exec, task int) error {
+		dst, src := x.OutBytes(0), x.Bytes(in)
+		if !sameMemory(dst, src[min(m.srcOff*m.width, len(src)):]) {
+			m.run(dst, src, task)
+		}
+		return nil
+	})
+	s.NoOp = true
+	return s
+}
+
+// sameMemory reports that two slices start at the same byte.
+func sameMemory(a, b []byte) bool {
+	return unsafe.SliceData(a) == unsafe.SliceData(b) && len(a) > 0 && len(b) > 0
+}
+
+// copyPhase copies n bytes in pieces, one for each task, unless both are the same memory.
+func copyPhase(n int, dst, src func(x *graph.Exec) []byte) graph.Phase {
+	const piece = 256 << 10
+	return graph.Phase{Tasks: ceilDiv(n, piece), Run: func(x *graph.Exec, task int) error {
+		d, s := dst(x), src(x)
+		if !sameMemory(d, s) {
+			lo, hi := task*piece, min((task+1)*piece, n)
+			copy(d[lo:hi], s[lo:hi])
+		}
+		return nil
+	}}
+}
+
+// widthOf is the size in bytes of an element as memory holds it.
+func widthOf(o graph.Operand) int {
+	if o.Form == graph.Half {
+		return 2
+	}
+	return graph.StoreSize(o.Type.DType)
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// rowMajor is the strides of a dense tensor, in elements.
+func rowMajor(shape []int) []int {
+	st := make([]int, len(shape))
+	n := 1
+	for i := len(shape) - 1; i >= 0; i-- {
+		st[i] = n
+		n *= shape[i]
+	}
+	return st
+}
+
+// volume is the number of elements; the shape has been checked.
+func volume(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// typed is a tensor type of a shape computed from a file's or a run's numbers,
+// which makes it necessary to check them; arg is what is blamed.
+func typed(c *graph.Call, arg int, d tensor.DType, shape []int) ([]graph.Type, error) {
+	if err := checkShape(c, arg, shape); err != nil {
+		return nil, err
+	}
+	return []graph.Type{graph.TensorOf(d, shape...)}, nil
+}
+
+// maxRank bounds the rank of every result.
+const maxRank = 16
+
+func checkShape(c *graph.Call, arg int, shape []int) error {
+	if len(shape) > maxRank {
+		return c.Errorf(arg, "a result of rank %d, want at most %d", len(shape), maxRank)
+	}
+	if _, ok := tensor.Elements(shape); !ok {
+		return c.Errorf(arg, "a result of shape %v, want no negative dimension and at most 2^40 elements", shape)
+	}
+	return nil
+}
+
+// axisOf brings an axis into 0 … rank-1; negative ones count from the end.
+func axisOf(c *graph.Call, arg, v, rank int) (int, error) {
+	if v < -rank || v >= rank {
+		return 0, c.Errorf(arg, "axis %d, want %d to %d", v, -rank, rank-1)
+	}
+	if v < 0 {
+		v += rank
+	}
+	return v, nil
+}
+
+// axesOf reads a list of different axes, in the order given.
+func axesOf(c *graph.Call, arg, rank int) ([]int, error) {
+	v, err := c.Ints(arg)
+	if err != nil {
+		return nil, err
+	}
+	seen := make([]bool, rank)
+	out := make([]int, len(v))
+	for i, a := range v {
+		if out[i], err = axisOf(c, arg, a, rank); err != nil {
+			return nil, err
+		}
+		if seen[out[i]] {
+			return nil, c.Errorf(arg, "axis %d twice", a)
+		}
+		seen[out[i]] = true
+	}
+	return out, nil
+}
+
+// intAxis reads one axis.
+func intAxis(c *graph.Call, arg, rank int) (int, error) {
+	v, err := c.Int(arg)
+	if err != nil {
+		return 0, err
+	}
+	return axisOf(c, arg, v, rank)
+}
+
+// wantRank refuses an argument of another rank.
+func wantRank(c *graph.Call, arg, rank int) error {
+	if r := len(c.Shape(arg)); r != rank {
+		return c.Errorf(arg, "rank %d, want %d", r, rank)
+	}
+	return nil
+}

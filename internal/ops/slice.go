@@ -1,0 +1,410 @@
+package ops
+
+import (
+	"fmt"
+	"math"
+
+	"coreml/internal/graph"
+	"coreml/tensor"
+)
+
+// sliceOps cut boxes out of a tensor, or write one into it.
+var sliceOps = []*graph.Op{
+	mover("slice_by_index", "x[begin[0]:end[0]:stride[0], …]; a masked bound is the end of the dimension, a squeezed dimension goes.", sliceIndexPlan,
+		sliceParams()...),
+	{
+		Name: "slice_by_size", Doc: "The box of x of the given size that starts at begin; size -1 reaches to the end.",
+		Inputs: []graph.Input{graph.In("x", graph.Tensor), graph.In("begin", graph.Int), graph.In("size", graph.Int)},
+		Infer: func(c *graph.Call) ([]graph.Type, error) {
+			size, err := sliceSize(c)
+			if err != nil {
+				return nil, err
+			}
+			return typed(c, 2, c.Type(0).DType, size)
+		},
+		Prepare: prepareSliceBySize, Alias: aliasSliceBySize, Fit: fitHalf(0),
+	},
+	mover("crop", "x without the given numbers of rows and columns at the edges of its last two dimensions.", cropEdges,
+		graph.In("crop_height", graph.Int), graph.In("crop_width", graph.Int)),
+	{
+		Name: "slice_update", Since: graph.IOS18, Doc: "x with update written where slice_by_index would have cut.",
+		Inputs: append([]graph.Input{graph.In("x", graph.Tensor), graph.In("update", graph.Tensor)}, sliceParams()...),
+		Infer:  inferSliceUpdate, Prepare: prepareSliceUpdate, Fit: fitSliceUpdate,
+		Alias: aliasUpdate,
+	},
+}
+
+func sliceParams() []graph.Input {
+	return []graph.Input{graph.In("begin", graph.Int), graph.In("end", graph.Int), graph.Opt("stride", graph.Int),
+		graph.Opt("begin_mask", graph.Bool), graph.Opt("end_mask", graph.Bool), graph.Opt("squeeze_mask", graph.Bool)}
+}
+
+// slicing is what slice_by_index and slice_update know of a slice without its bounds.
+type slicing struct {
+	x                           []int
+	stride                      []int
+	beginMask, endMask, squeeze []bool
+}
+
+// newSlicing reads the arguments after begin and end, which is argument first.
+func newSlicing(c *graph.Call, first int) (slicing, error) {
+	s := slicing{x: c.Shape(0)}
+	r := len(s.x)
+	var err error
+	if s.stride, err = c.Ints(first + 2); err != nil {
+		return s, err
+	}
+	if !c.Has(first + 2) {
+		s.stride = make([]int, r)
+		fill(s.stride, 1)
+	}
+	if len(s.stride) != r {
+		return s, c.Errorf(first+2, "%d values, want the rank of x, %d", len(s.stride), r)
+	}
+	for i, m := range []*[]bool{&s.beginMask, &s.endMask, &s.squeeze} {
+		arg := first + 3 + i
+		if *m, err = c.Bools(arg); err != nil {
+			return s, err
+		}
+		if !c.Has(arg) {
+			*m = make([]bool, r)
+		}
+		if len(*m) != r {
+			return s, c.Errorf(arg, "%d values, want the rank of x, %d", len(*m), r)
+		}
+	}
+	for i, st := range s.stride {
+		if st == 0 || st < math.MinInt32 || st > math.MaxInt32 {
+			return s, c.Errorf(first+2, "stride %d of dimension %d, want a number of 32 bits other than 0", st, i)
+		}
+	}
+	return s, nil
+}
+
+// dim is the first index and the number of indices of dimension i between begin and end, read as Python does.
+func (s *slicing) dim(i, begin, end int) (first, n int, err error) {
+	d := s.x[i]
+	if begin < 0 {
+		begin += d
+	}
+	if end < 0 {
+		end += d
+	}
+	if s.squeeze[i] {
+		if s.beginMask[i] {
+			begin = 0
+		}
+		if begin < 0 || begin >= d {
+			return 0, 0, fmt.Errorf("begin: index %d in a dimension %d of size %d", begin, i, d)
+		}
+		return begin, 1, nil
+	}
+	st := s.stride[i]
+	if st > 0 {
+		begin, end = min(max(begin, 0), d), min(max(end, 0), d)
+		if s.beginMask[i] {
+			begin = 0
+		}
+		if s.endMask[i] {
+			end = d
+		}
+		return begin, max(0, (end-begin+st-1)/st), nil
+	}
+	begin, end = min(max(begin, -1), d-1), min(max(end, -1), d-1)
+	if s.beginMask[i] {
+		begin = d - 1
+	}
+	if s.endMask[i] {
+		end = -1
+	}
+	return begin, max(0, (begin-end-st-1)/-st), nil
+}
+
+// box places the slice between bounds.
+func (s *slicing) box(begin, end []int) (box, error) {
+	b := box{stride: rowMajor(s.x), shape: []int{}}
+	for i := range s.x {
+		first, n, err := s.dim(i, begin[i], end[i])
+		if err != nil {
+			return b, err
+		}
+		b.off += first * b.stride[i]
+		b.stride[i] *= s.stride[i]
+		b.size = append(b.size, n)
+		if !s.squeeze[i] {
+			b.shape = append(b.shape, n)
+		}
+	}
+	return b, nil
+}
+
+func sliceIndexPlan(c *graph.Call) (box, error) {
+	s, err := newSlicing(c, 1)
+	if err != nil {
+		return box{}, err
+	}
+	begin, err := intsOfRank(c, 1)
+	if err != nil {
+		return box{}, err
+	}
+	end, err := intsOfRank(c, 2)
+	if err != nil {
+		return box{}, err
+	}
+	return s.box(begin, end)
+}
+
+// intsOfRank reads one integer for each dimension of argument 0.
+func intsOfRank(c *graph.Call, arg int) ([]int, error) {
+	v, err := c.Ints(arg)
+	if err == nil && len(v) != len(c.Shape(0)) {
+		err = c.Errorf(arg, "%d values, want the rank of x, %d", len(v), len(c.Shape(0)))
+	}
+	return v, err
+}
+
+func cropEdges(c *graph.Call) (box, error) {
+	x := c.Shape(0)
+	r := len(x)
+	if r < 2 {
+		return box{}, c.Errorf(0, "rank %d, want at least 2", r)
+	}
+	b := box{size: append([]int(nil), x...), stride: rowMajor(x)}
+	for i := 0; i < 2; i++ {
+		v, err := c.Ints(1 + i)
+		if err != nil {
+			return b, err
+		}
+		d := r - 2 + i
+		if len(v) != 2 || v[0] < 0 || v[1] < 0 || v[0]+v[1] > x[d] {
+			return b, c.Errorf(1+i, "%v, want two numbers that together are at most %d", v, x[d])
+		}
+		b.size[d] -= v[0] + v[1]
+		b.off += v[0] * b.stride[d]
+	}
+	b.shape = b.size
+	return b, nil
+}
+
+// sliceSize is the shape of slice_by_size. begin is needed only where size is -1.
+func sliceSize(c *graph.Call) ([]int, error) {
+	x := c.Shape(0)
+	size, err := intsOfRank(c, 2)
+	if err != nil {
+		return nil, err
+	}
+	if n := volume(c.Shape(1)); n != len(x) {
+		return nil, c.Errorf(1, "%d values, want the rank of x, %d", n, len(x))
+	}
+	for i, s := range size {
+		if s < -1 || s > x[i] {
+			return nil, c.Errorf(2, "%v in a tensor of shape %v", size, x)
+		}
+		if s != -1 {
+			continue
+		}
+		begin, err := c.Ints(1)
+		if err != nil {
+			return nil, err
+		}
+		b := begin[i]
+		if b < 0 {
+			b += x[i]
+		}
+		if b < 0 || b > x[i] {
+			return nil, c.Errorf(1, "%v in a tensor of shape %v", begin, x)
+		}
+		size[i] = x[i] - b
+	}
+	return size, nil
+}
+
+// sliceBySizeMove is the move for a known begin.
+func sliceBySizeMove(c *graph.Call) (move, error) {
+	begin, err := c.Ints(1)
+	if err != nil {
+		return move{}, err
+	}
+	off, err := boxOffset(c.Shape(0), c.Out[0].Type.Shape, begin)
+	if err != nil {
+		return move{}, err
+	}
+	size := c.Out[0].Type.Shape
+	return newMove(widthOf(c.In[0]), size, rowMajor(size), 0, rowMajor(c.Shape(0)), off), nil
+}
+
+// boxOffset is the element of x at which a box of a given size starts.
+func boxOffset[T int | int32](x, size []int, begin []T) (int, error) {
+	off := 0
+	for i, v := range begin {
+		b := int(v)
+		if b < 0 {
+			b += x[i]
+		}
+		if b < 0 || b+size[i] > x[i] {
+			return 0, fmt.Errorf("begin: %d with size %d in a dimension %d of size %d", v, size[i], i, x[i])
+		}
+		off = off*x[i] + b
+	}
+	return off, nil
+}
+
+func prepareSliceBySize(c *graph.Call) (graph.Step, error) {
+	if c.In[c.At(1)].Const != nil {
+		m, err := sliceBySizeMove(c)
+		if err == nil && m.dense() {
+			return viewStep(c.Op.Name, m, 0), nil
+		}
+		return moveStep(c.Op.Name, m, 0), err
+	}
+	x, size, begin := c.Shape(0), c.Out[0].Type.Shape, c.At(1)
+	m := newMove(widthOf(c.In[0]), size, rowMajor(size), 0, rowMajor(x), 0)
+	return graph.Parallel(c.Op.Name, m.tasks(), func(e *graph.Exec, task int) error {
+		off, err := boxOffset(x, size, e.I32(begin)[:len(x)])
+		if err != nil {
+			return err
+		}
+		at := m
+		at.srcOff = off
+		at.run(e.OutBytes(0), e.Bytes(0), task)
+		return nil
+	}), nil
+}
+
+func aliasSliceBySize(c *graph.Call) []graph.Alias {
+	if c.In[c.At(1)].Const == nil || c.In[0].Form != c.Out[0].Form {
+		return nil
+	}
+	m, err := sliceBySizeMove(c)
+	if err != nil || !m.dense() {
+		return nil
+	}
+	return []graph.Alias{{Kind: graph.View, Off: m.srcOff}}
+}
+
+// inferSliceUpdate does not need the bounds: the result has the shape of x. Where they are known, they are checked.
+func inferSliceUpdate(c *graph.Call) ([]graph.Type, error) {
+	s, err := newSlicing(c, 2)
+	if err != nil {
+		return nil, err
+	}
+	if c.Type(1).DType != c.Type(0).DType {
+		return nil, c.Errorf(1, "%v, want the dtype of x, %v", c.Type(1).DType, c.Type(0).DType)
+	}
+	for arg := 2; arg <= 3; arg++ {
+		if n := volume(c.Shape(arg)); n != len(s.x) {
+			return nil, c.Errorf(arg, "%d values, want the rank of x, %d", n, len(s.x))
+		}
+	}
+	if _, err := updateSize(c, s); err != nil {
+		return nil, err
+	}
+	if c.In[c.At(2)].Const != nil && c.In[c.At(3)].Const != nil {
+		begin, err := c.Ints(2)
+		if err != nil {
+			return nil, err
+		}
+		end, err := c.Ints(3)
+		if err != nil {
+			return nil, err
+		}
+		b, err := s.box(begin, end)
+		if err != nil {
+			return nil, err
+		}
+		if !tensor.EqualShape(b.shape, c.Shape(1)) {
+			return nil, c.Errorf(1, "shape %v, want %v", c.Shape(1), b.shape)
+		}
+	}
+	return []graph.Type{c.Type(0)}, nil
+}
+
+// updateSize is the update's shape with a 1 for each squeezed dimension.
+func updateSize(c *graph.Call, s slicing) ([]int, error) {
+	u := c.Shape(1)
+	size := make([]int, len(s.x))
+	for i := range size {
+		switch {
+		case s.squeeze[i]:
+			size[i] = 1
+		case len(u) == 0:
+			return nil, c.Errorf(1, "shape %v does not fit a slice of %v", c.Shape(1), s.x)
+		default:
+			size[i], u = u[0], u[1:]
+		}
+	}
+	if len(u) > 0 {
+		return nil, c.Errorf(1, "shape %v does not fit a slice of %v", c.Shape(1), s.x)
+	}
+	return size, nil
+}
+
+func prepareSliceUpdate(c *graph.Call) (graph.Step, error) {
+	s, err := newSlicing(c, 2)
+	if err != nil {
+		return graph.Step{}, err
+	}
+	size, err := updateSize(c, s)
+	if err != nil {
+		return graph.Step{}, err
+	}
+	st := rowMajor(s.x)
+	for i := range st {
+		st[i] *= s.stride[i]
+	}
+	m := newMove(widthOf(c.In[0]), size, st, 0, rowMajor(size), 0)
+	begin, end := c.At(2), c.At(3)
+	narrow := c.Out[0].Form == graph.Half && c.In[1].Form == graph.Plain
+	step := graph.Step{Kernel: c.Op.Name}
+	n := widthOf(c.In[0]) * volume(s.x)
+	step.Phases = []graph.Phase{
+		copyPhase(n, func(x *graph.Exec) []byte { return x.OutBytes(0) }, func(x *graph.Exec) []byte { return x.Bytes(0) }),
+		{Tasks: m.tasks(), Run: func(x *graph.Exec, task int) error {
+			off, err := s.offset(x.I32(begin), x.I32(end), size)
+			if err != nil {
+				return err
+			}
+			at := m
+			at.dstOff = off
+			if narrow {
+				at.runToHalf(x.OutU16(0), x.F32(1), task)
+			} else {
+				at.run(x.OutBytes(0), x.Bytes(1), task)
+			}
+			return nil
+		}},
+	}
+	return step, nil
+}
+
+// offset is where the slice starts, provided that it has the given size.
+func (s *slicing) offset(begin, end []int32, size []int) (int, error) {
+	off := 0
+	for i, d := range s.x {
+		first, n, err := s.dim(i, int(begin[i]), int(end[i]))
+		if err != nil {
+			return 0, err
+		}
+		if n != size[i] {
+			return 0, fmt.Errorf("update: size %d in a dimension %d, want the slice's %d", size[i], i, n)
+		}
+		off = off*d + first
+	}
+	return off, nil
+}
+
+// aliasUpdate lets the result overwrite operand 0.
+func aliasUpdate(c *graph.Call) []graph.Alias {
+	if c.In[0].Const != nil || c.In[0].Form != c.Out[0].Form {
+		return nil
+	}
+	return []graph.Alias{{Kind: graph.InPlace}}
+}
+
+// fitSliceUpdate keeps a state in the half form; update is rounded as it is written.
+func fitSliceUpdate(c *graph.Call, f graph.Form) graph.Fit {
+	if f != graph.Half || c.Type(0).DType != tensor.Float16 {
+		return graph.Fit{}
+	}
+	return graph.Fit{In: 1, Out: 1}
+}

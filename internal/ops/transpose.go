@@ -1,0 +1,127 @@
+package ops
+
+import (
+	"coreml/internal/graph"
+)
+
+// transposeOps put the elements of x into another order, or repeat them.
+var transposeOps = []*graph.Op{
+	mover("transpose", "x with its dimensions in the order of perm.", transposePlan, graph.In("perm", graph.Int)),
+	mover("reverse", "x in reverse order along axes; along all if absent.", reversePlan, graph.Opt("axes", graph.Int)),
+	noFold(mover("tile", "x repeated reps[i] times along dimension i.", tilePlan, graph.In("reps", graph.Int))),
+}
+
+// box says which element of x each element of a result is: dimensions of the
+// walk, outermost first, with the step in x; shape is the result's.
+type box struct {
+	shape        []int
+	size, stride []int
+	off          int
+}
+
+// mover is an operator whose dense result is a strided walk through x.
+func mover(name, doc string, plan func(*graph.Call) (box, error), params ...graph.Input) *graph.Op {
+	return &graph.Op{
+		Name: name, Doc: doc,
+		Inputs: append([]graph.Input{graph.In("x", graph.Tensor)}, params...),
+		Infer: func(c *graph.Call) ([]graph.Type, error) {
+			b, err := plan(c)
+			if err != nil {
+				return nil, err
+			}
+			return typed(c, len(c.Op.Inputs)-1, c.Type(0).DType, b.shape)
+		},
+		Prepare: func(c *graph.Call) (graph.Step, error) {
+			m, err := boxMove(c, plan)
+			if err != nil {
+				return graph.Step{}, err
+			}
+			if m.dense() {
+				return viewStep(name, m, 0), nil
+			}
+			return moveStep(name, m, 0), nil
+		},
+		Alias: func(c *graph.Call) []graph.Alias {
+			m, err := boxMove(c, plan)
+			if err != nil || !m.dense() || c.In[0].Form != c.Out[0].Form {
+				return nil
+			}
+			return []graph.Alias{{Kind: graph.View, Off: m.srcOff}}
+		},
+		Fit: fitHalf(0),
+	}
+}
+
+func boxMove(c *graph.Call, plan func(*graph.Call) (box, error)) (move, error) {
+	b, err := plan(c)
+	if err != nil {
+		return move{}, err
+	}
+	return newMove(widthOf(c.In[0]), b.size, rowMajor(b.size), 0, b.stride, b.off), nil
+}
+
+func noFold(op *graph.Op) *graph.Op {
+	op.NoFold = true
+	return op
+}
+
+func transposePlan(c *graph.Call) (box, error) {
+	x := c.Shape(0)
+	perm, err := axesOf(c, 1, len(x))
+	if err != nil {
+		return box{}, err
+	}
+	if len(perm) != len(x) {
+		return box{}, c.Errorf(1, "%d axes, want the rank of x, %d", len(perm), len(x))
+	}
+	st := rowMajor(x)
+	var b box
+	for _, p := range perm {
+		b.size, b.stride = append(b.size, x[p]), append(b.stride, st[p])
+	}
+	b.shape = b.size
+	return b, nil
+}
+
+func reversePlan(c *graph.Call) (box, error) {
+	x := c.Shape(0)
+	axes, err := axesOf(c, 1, len(x))
+	if err != nil {
+		return box{}, err
+	}
+	if !c.Has(1) {
+		for i := range x {
+			axes = append(axes, i)
+		}
+	}
+	b := box{shape: x, size: x, stride: rowMajor(x)}
+	for _, a := range axes {
+		b.off += (x[a] - 1) * b.stride[a]
+		b.stride[a] = -b.stride[a]
+	}
+	return b, nil
+}
+
+func tilePlan(c *graph.Call) (box, error) {
+	x := c.Shape(0)
+	reps, err := c.Ints(1)
+	if err != nil {
+		return box{}, err
+	}
+	if len(reps) != len(x) {
+		return box{}, c.Errorf(1, "%d values, want the rank of x, %d", len(reps), len(x))
+	}
+	st := rowMajor(x)
+	var b box
+	for i, r := range reps {
+		if r <= 0 {
+			return box{}, c.Errorf(1, "%v, want positive numbers", reps)
+		}
+		if err := checkShape(c, 1, []int{r, max(x[i], 1)}); err != nil {
+			return box{}, err
+		}
+		b.shape = append(b.shape, r*x[i])
+		b.size, b.stride = append(b.size, r, x[i]), append(b.stride, 0, st[i])
+	}
+	return b, nil
+}
