@@ -2,6 +2,7 @@ package gemm
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 	"unsafe"
@@ -40,6 +41,9 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// The generic level is what machines without kernels of their own run.
+func BenchmarkGeneric(b *testing.B) { benchRun(b, generic, math.Inf(1), 64, 64, 256, 0) }
 
 func aligned(n int) []float32 {
 	x := make([]float32, n+16)

@@ -64,11 +64,14 @@ func (k Kernel) ScratchSize(w *Compressed, m int) int {
 
 // Compressed computes m rows by the columns of panels lo … hi of w. a has A, whose rows are
 // contiguous, RowStride, C, CRow, CVec, Bias, Add, limits and Accumulate as for Run, all for column 0 of w.
-// scratch is ScratchSize floats that nobody else uses.
-// Splitting panels over calls changes no bit; the number of rows may, since few rows scale sums and many
-// rows scale weights.
+// scratch is ScratchSize floats that nobody else uses. Splitting panels over calls changes no bit; the number
+// of rows may, since few rows scale sums and many rows scale weights.
 func (k Kernel) Compressed(w *Compressed, lo, hi, m int, a *Args, scratch []float32) {
+	w.check(k.Lanes)
+	_ = scratch[:k.ScratchSize(w, m)]
+	var lut tables
 	b := *a
+	b.Lut = unsafe.Pointer(&lut)
 	most := expandVectors
 	if m <= FewRows {
 		most = k.few[m]
@@ -98,12 +101,31 @@ func (k Kernel) Compressed(w *Compressed, lo, hi, m int, a *Args, scratch []floa
 			b.A = unsafe.Add(a.A, 4*q.first)
 			b.AOff, b.COff, b.Tiles = 0, 0, 1
 			if m <= FewRows {
-				k.decode(w, p, v, m, q, &b, scratch)
+				k.decode(w, p, v, m, q, &b, &lut, scratch)
 			} else {
-				k.expand(w, p, v, m, q, &b, scratch)
+				k.expand(w, p, v, m, q, &b, &lut, scratch)
 			}
 		}
 		p += v
+	}
+}
+
+// check panics where a slice is shorter than the kernels assume.
+func (w *Compressed) check(lanes int) {
+	panels := (w.N + lanes - 1) / lanes
+	_ = w.Data[:panels*w.Form.PanelBytes(w.K, lanes)]
+	size := 4 * panels * w.Blocks() * lanes
+	if w.HalfScale {
+		size /= 2
+	}
+	if w.Scale != nil {
+		_ = w.Scale[:size]
+	}
+	if w.Shift != nil {
+		_ = w.Shift[:size]
+	}
+	if w.Shift != nil && w.Scale == nil || w.Form == Lut4 && (w.K%8 != 0 || w.Block%8 != 0 && w.Block != w.K) {
+		panic("BUG: gemm: compressed weight: shift without scale, or 4-bit steps that are no multiple of 8")
 	}
 }
 
@@ -169,8 +191,11 @@ func (w *Compressed) place(b *Args, lanes, p int, q piece) {
 	}
 }
 
-// tables is what a tile of v panels looks up, one table after the other.
-func (w *Compressed) tables(lut *[MaxVectors * 16]float32, p, v, block int) {
+// tables is what a tile looks up: a table for each vector.
+type tables [MaxVectors * 16]float32
+
+// tables sets those of v panels from p on.
+func (w *Compressed) tables(lut *tables, p, v, block int) {
 	if w.Form != Lut4 {
 		return
 	}
@@ -184,11 +209,10 @@ func (w *Compressed) tables(lut *[MaxVectors * 16]float32, p, v, block int) {
 }
 
 // decode runs one piece of v panels over at most FewRows rows.
-func (k Kernel) decode(w *Compressed, p, v, m int, q piece, b *Args, sums []float32) {
-	var lut [MaxVectors * 16]float32
-	w.tables(&lut, p, v, q.block)
+func (k Kernel) decode(w *Compressed, p, v, m int, q piece, b *Args, lut *tables, sums []float32) {
+	w.tables(lut, p, v, q.block)
 	w.place(b, k.Lanes, p, q)
-	b.Lut, b.ASumOff = unsafe.Pointer(&lut), 0
+	b.ASumOff = 0
 	switch end := q.first + q.blocks*q.steps; {
 	case w.Shift == nil:
 	case end%w.Block != 0 && end != w.K:
@@ -204,12 +228,11 @@ func (k Kernel) decode(w *Compressed, p, v, m int, q piece, b *Args, sums []floa
 }
 
 // expand writes one piece of v panels to scratch and runs the float32 tiles over it.
-func (k Kernel) expand(w *Compressed, p, v, m int, q piece, b *Args, scratch []float32) {
-	var lut [MaxVectors * 16]float32
+func (k Kernel) expand(w *Compressed, p, v, m int, q piece, b *Args, lut *tables, scratch []float32) {
 	steps := q.blocks * q.steps
 	for i := range v {
-		e := Args{C: unsafe.Pointer(&scratch[i*steps*k.Lanes]), Lut: unsafe.Pointer(&lut)}
-		w.tables(&lut, p+i, 1, q.block)
+		e := Args{C: unsafe.Pointer(&scratch[i*steps*k.Lanes]), Lut: b.Lut}
+		w.tables(lut, p+i, 1, q.block)
 		w.place(&e, k.Lanes, p+i, q)
 		if k.Level == cpu.Generic {
 			expandReference(k.Lanes, w.Form, &e)

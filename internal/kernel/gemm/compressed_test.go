@@ -221,6 +221,31 @@ func TestCompressedSplitsChangeNoBit(t *testing.T) {
 	})
 }
 
+func TestNothingIsAllocated(t *testing.T) {
+	eachKernel(t, func(t *testing.T, k Kernel) {
+		if k.Level == cpu.Generic {
+			t.Skip("the reference of compressed weights allocates")
+		}
+		rng := rand.New(rand.NewPCG(11, 11))
+		d := newDense(rng, 20, 40, 30, k.Lanes)
+		if n := testing.AllocsPerRun(10, func() { d.run(k, 0, d.m, d.c) }); n != 0 {
+			t.Errorf("Run: %g allocations, want none", n)
+		}
+		w := newCoded(t, rng, Lut4, 40, 64, 32, k.Lanes, true, true, true, 1, guard.After)
+		for _, m := range []int{1, 9} {
+			x, c := make([]float32, m*w.K), make([]float32, m*w.N)
+			scratch := make([]float32, k.ScratchSize(&w.Compressed, m))
+			n := testing.AllocsPerRun(10, func() {
+				a := Args{A: pointer(x), RowStride: 4 * w.K, C: pointer(c), CRow: 4 * w.N, CVec: 4 * k.Lanes}
+				k.Compressed(&w.Compressed, 0, (w.N+k.Lanes-1)/k.Lanes, m, &a, scratch)
+			})
+			if n != 0 {
+				t.Errorf("Compressed, %d rows: %g allocations, want none", m, n)
+			}
+		}
+	})
+}
+
 func BenchmarkCompressed(b *testing.B) {
 	for _, k := range kernels[1:] {
 		if !cpu.Has(k.Level) {
