@@ -174,6 +174,21 @@ var arithKernels = []elementwise{
 		scaleShift(k, in[0], s[0], s[1])
 		return in[0]
 	}},
+	{Field: "cube", Sources: 1, Width: 4, Body: func(k *kern, in []wide, _ []emit.Vec) wide {
+		y := k.wide()
+		k.mul(y, in[0], in[0])
+		k.mul(y, y, in[0])
+		return y
+	}},
+	{Field: "root", Sources: 1, Width: 4, Body: func(k *kern, in []wide, _ []emit.Vec) wide {
+		x, y := in[0], k.wide()
+		k.add(y, x, konst(0)) // -0 becomes 0
+		for _, v := range y {
+			k.Sqrt(v, v)
+		}
+		k.pick(y, emit.Equal, x, konst(math.Inf(-1)), konst(math.Inf(1)))
+		return y
+	}},
 	{Field: "normalize", Sources: 1, Scalars: 2, Width: 4, Body: normalized},
 	{Field: "normalizeAffine", Sources: 3, Scalars: 2, Width: 4, Body: func(k *kern, in []wide, s []emit.Vec) wide {
 		normalized(k, in, s)

@@ -37,6 +37,16 @@ func square(x float32) float32 { return x * x }
 
 func sqrt(x float32) float32 { return float32(math.Sqrt(float64(x))) }
 
+func cube(x float32) float32 { return float32(x*x) * x }
+
+// root is x^(1/2): unlike the square root, it is +0 for -0 and Inf for -Inf.
+func root(x float32) float32 {
+	if x < -math.MaxFloat32 {
+		return -x
+	}
+	return sqrt(x + 0)
+}
+
 func ceil(x float32) float32 { return float32(math.Ceil(float64(x))) }
 
 func floor(x float32) float32 { return float32(math.Floor(float64(x))) }

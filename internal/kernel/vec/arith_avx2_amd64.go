@@ -121,6 +121,12 @@ func mulChan_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsa
 func scaleShiftChan_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
+func cube_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
+func root_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
 func normalize_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
@@ -175,6 +181,8 @@ func fillArith_avx2(f *Funcs) {
 	f.AddChan = perChannel1(8, addChan_avx2, f.AddChan)
 	f.MulChan = perChannel1(8, mulChan_avx2, f.MulChan)
 	f.ScaleShiftChan = perChannel2(8, scaleShiftChan_avx2, f.ScaleShiftChan)
+	f.cube = of10(cube_avx2)
+	f.root = of10(root_avx2)
 	f.normalize = of12(normalize_avx2)
 	f.normalizeAffine = of32(normalizeAffine_avx2)
 	f.RoundF16 = of10(roundF16_avx2)

@@ -77,6 +77,26 @@ DATA each3f000000_avx2<>+24(SB)/4, $0x3f000000
 DATA each3f000000_avx2<>+28(SB)/4, $0x3f000000
 GLOBL each3f000000_avx2<>(SB), RODATA|NOPTR, $32
 
+DATA eachff800000_avx2<>+0(SB)/4, $0xff800000
+DATA eachff800000_avx2<>+4(SB)/4, $0xff800000
+DATA eachff800000_avx2<>+8(SB)/4, $0xff800000
+DATA eachff800000_avx2<>+12(SB)/4, $0xff800000
+DATA eachff800000_avx2<>+16(SB)/4, $0xff800000
+DATA eachff800000_avx2<>+20(SB)/4, $0xff800000
+DATA eachff800000_avx2<>+24(SB)/4, $0xff800000
+DATA eachff800000_avx2<>+28(SB)/4, $0xff800000
+GLOBL eachff800000_avx2<>(SB), RODATA|NOPTR, $32
+
+DATA each7f800000_avx2<>+0(SB)/4, $0x7f800000
+DATA each7f800000_avx2<>+4(SB)/4, $0x7f800000
+DATA each7f800000_avx2<>+8(SB)/4, $0x7f800000
+DATA each7f800000_avx2<>+12(SB)/4, $0x7f800000
+DATA each7f800000_avx2<>+16(SB)/4, $0x7f800000
+DATA each7f800000_avx2<>+20(SB)/4, $0x7f800000
+DATA each7f800000_avx2<>+24(SB)/4, $0x7f800000
+DATA each7f800000_avx2<>+28(SB)/4, $0x7f800000
+GLOBL each7f800000_avx2<>(SB), RODATA|NOPTR, $32
+
 DATA each4b400000_avx2<>+0(SB)/4, $0x4b400000
 DATA each4b400000_avx2<>+4(SB)/4, $0x4b400000
 DATA each4b400000_avx2<>+8(SB)/4, $0x4b400000
@@ -1847,6 +1867,99 @@ tail1:
 	VMASKMOVPS (BX), Y2, Y3
 	VFMADD213PS Y1, Y0, Y3
 	VMASKMOVPS Y3, Y2, (AX)
+	ADDQ $32, AX
+	ADDQ $32, BX
+	ADDQ $-8, DX
+	JMP tail1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func cube_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+TEXT ·cube_avx2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), BX
+	MOVQ n+32(FP), DX
+	CMPQ DX, $16
+	JLT tail1
+
+loop3:
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VMULPS Y0, Y0, Y2
+	VMULPS Y1, Y1, Y3
+	VMULPS Y0, Y2, Y2
+	VMULPS Y1, Y3, Y3
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $-16, DX
+	CMPQ DX, $16
+	JGE loop3
+
+tail1:
+	CMPQ DX, $0
+	JLE done2
+	VMOVD DX, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD iota_avx2<>+0(SB), Y0, Y0
+	VMASKMOVPS (BX), Y0, Y1
+	VMULPS Y1, Y1, Y2
+	VMULPS Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (AX)
+	ADDQ $32, AX
+	ADDQ $32, BX
+	ADDQ $-8, DX
+	JMP tail1
+
+done2:
+	VZEROUPPER
+	RET
+
+// func root_avx2(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+TEXT ·root_avx2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), BX
+	MOVQ n+32(FP), DX
+	VXORPS Y0, Y0, Y0
+	VBROADCASTSS eachff800000_avx2<>+0(SB), Y1
+	VBROADCASTSS each7f800000_avx2<>+0(SB), Y2
+	CMPQ DX, $16
+	JLT tail1
+
+loop3:
+	VMOVUPS (BX), Y3
+	VMOVUPS 32(BX), Y4
+	VADDPS Y0, Y3, Y5
+	VADDPS Y0, Y4, Y6
+	VSQRTPS Y5, Y5
+	VSQRTPS Y6, Y6
+	VCMPPS $0, Y1, Y3, Y7
+	VBLENDVPS Y7, Y2, Y5, Y5
+	VCMPPS $0, Y1, Y4, Y7
+	VBLENDVPS Y7, Y2, Y6, Y6
+	VMOVUPS Y5, (AX)
+	VMOVUPS Y6, 32(AX)
+	ADDQ $64, AX
+	ADDQ $64, BX
+	ADDQ $-16, DX
+	CMPQ DX, $16
+	JGE loop3
+
+tail1:
+	CMPQ DX, $0
+	JLE done2
+	VMOVD DX, X3
+	VPBROADCASTD X3, Y3
+	VPCMPGTD iota_avx2<>+0(SB), Y3, Y3
+	VMASKMOVPS (BX), Y3, Y4
+	VADDPS Y0, Y4, Y5
+	VSQRTPS Y5, Y5
+	VCMPPS $0, Y1, Y4, Y6
+	VBLENDVPS Y6, Y2, Y5, Y5
+	VMASKMOVPS Y5, Y3, (AX)
 	ADDQ $32, AX
 	ADDQ $32, BX
 	ADDQ $-8, DX

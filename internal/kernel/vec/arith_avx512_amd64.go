@@ -121,6 +121,12 @@ func mulChan_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c un
 func scaleShiftChan_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
+func cube_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
+func root_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
 func normalize_avx512(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
@@ -175,6 +181,8 @@ func fillArith_avx512(f *Funcs) {
 	f.AddChan = perChannel1(16, addChan_avx512, f.AddChan)
 	f.MulChan = perChannel1(16, mulChan_avx512, f.MulChan)
 	f.ScaleShiftChan = perChannel2(16, scaleShiftChan_avx512, f.ScaleShiftChan)
+	f.cube = of10(cube_avx512)
+	f.root = of10(root_avx512)
 	f.normalize = of12(normalize_avx512)
 	f.normalizeAffine = of32(normalizeAffine_avx512)
 	f.RoundF16 = of10(roundF16_avx512)

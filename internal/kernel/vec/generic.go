@@ -77,13 +77,20 @@ func scaleShiftLanes(dst, src, scale, shift []float32, f func(x, scale, shift fl
 	}
 }
 
-// powS takes the exponents that networks use without logarithms, with the same results up to 1 ULP.
+// powS takes the exponents that networks use without logarithms.
 func (f *Funcs) powS(dst, a []float32, s float32) {
 	switch s {
 	case 1:
-		copy(dst, a)
+		copy(dst, a[:len(dst)])
 	case 2:
 		f.Square(dst, a)
+	case 3:
+		f.cube(dst, a)
+	case 0.5:
+		f.root(dst, a)
+	case -0.5:
+		f.root(dst, a)
+		f.SDiv(dst, dst, 1)
 	case -1:
 		f.SDiv(dst, a, 1)
 	default:

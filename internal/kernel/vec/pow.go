@@ -5,48 +5,49 @@ import "math"
 // Functions in float64 whose relative error is far below that of rounding to float32. They use
 // nothing of package math that differs between machines.
 
-// log2Taylor: log2(m) = s·(c0 + c1·s² + …) with s = (m-1)/(m+1).
-var log2Taylor = func() []float64 {
-	c := make([]float64, 8)
-	for i := range c {
-		c[i] = 2 * math.Log2E / float64(2*i+1)
-	}
-	return c
-}()
-
-// log2Wide is the base 2 logarithm of a finite x > 0, relative error below 1e-12 unless x is
-// within 1e-3 of 1, absolute below 1e-15 then.
+// log2Wide is the base 2 logarithm of a finite x > 0, in the normal range of float64. Relative
+// error below 1e-12.
 func log2Wide(x float64) float64 {
-	m, k := math.Frexp(x)
-	if m < math.Sqrt2/2 {
-		m, k = 2*m, k-1
+	const sqrtHalf64 = 0x3fe6a09e667f3bcd
+	b := math.Float64bits(x) - sqrtHalf64
+	k := float64(int64(b) >> 52)
+	m := math.Float64frombits(b&(1<<52-1) + sqrtHalf64)
+	s := (m - 1) / (m + 1)
+	z := float64(s * s)
+	p := 1. / 15
+	for _, c := range [...]float64{1. / 13, 1. / 11, 1. / 9, 1. / 7, 1. / 5, 1. / 3, 1} {
+		p = float64(p*z) + c
 	}
-	return float64(k) + odd((m-1)/(m+1), log2Taylor)
+	return k + float64(float64(2*math.Log2E*s)*p)
 }
 
-// exp2Taylor: 2^r = c0 + c1·r + …
-var exp2Taylor = func() []float64 {
-	c := make([]float64, 12)
-	c[0] = 1
-	for i := 1; i < len(c); i++ {
-		c[i] = c[i-1] * math.Ln2 / float64(i)
+// exp2Taylor: 2^r = 1 + r·(c[0] + c[1]·r + …).
+var exp2Taylor = func() (c [11]float64) {
+	t := 1.0
+	for i := range c {
+		t *= math.Ln2 / float64(i+1)
+		c[i] = t
 	}
 	return c
 }()
 
 // exp2Wide is 2^x, relative error below 1e-13; it saturates at 2^±1000, and keeps NaN.
 func exp2Wide(x float64) float64 {
-	if math.IsNaN(x) {
-		return x
+	if !(math.Abs(x) <= 1000) {
+		if math.IsNaN(x) {
+			return x
+		}
+		x = math.Copysign(1000, x)
 	}
-	x = min(max(x, -1000), 1000)
-	n := math.RoundToEven(x)
-	r := x - n
-	y := exp2Taylor[len(exp2Taylor)-1]
-	for i := len(exp2Taylor) - 2; i >= 0; i-- {
+	const magic = 3 << 51
+	t := x + magic
+	r := x - (t - magic)
+	n := int64(math.Float64bits(t) - math.Float64bits(magic))
+	y := exp2Taylor[10]
+	for i := 9; i >= 0; i-- {
 		y = float64(y*r) + exp2Taylor[i]
 	}
-	return y * math.Float64frombits(uint64(int64(n)+1023)<<52)
+	return (float64(y*r) + 1) * math.Float64frombits(uint64(n+1023)<<52)
 }
 
 // pow is x^y with the special cases of IEEE 754.

@@ -125,13 +125,13 @@ func firstOf(extreme Reduction) func(src []float32) int {
 	}
 }
 
-// chunks are the kernels that reductions and rows are built from; their slices have at most
-// chunk elements.
+// chunks are the kernels that others are built from. Slices of reductions have at most chunk elements.
 type chunks struct {
 	sum, sumSquare, sumAbs, highest, lowest Reduction
 	deviation                               func(src []float32, mean float32) float32 // Σ(x-mean)²
 	dot                                     func(a, b []float32) float32
 	expSum                                  func(dst, src []float32, shift float32) float32
+	cube, root                              Unary                                                      // x³ and x^(1/2)
 	axpy                                    func(dst, a, b []float32, s float32)                       // a + b·s
 	normalize                               UnaryScalar2                                               // (x-a)·b
 	normalizeAffine                         func(dst, src, gamma, beta []float32, mean, scale float32) // (x-mean)·scale·gamma + beta
@@ -140,7 +140,7 @@ type chunks struct {
 var genericChunks = chunks{
 	sum: sumChunk, sumSquare: sumSquareChunk, sumAbs: sumAbsChunk, highest: maxChunk, lowest: minChunk,
 	deviation: deviationChunk, dot: dotChunk, expSum: expSumChunk,
-	axpy: axpy, normalize: normalize, normalizeAffine: normalizeAffine,
+	cube: mapped(cube), root: mapped(root), axpy: axpy, normalize: normalize, normalizeAffine: normalizeAffine,
 }
 
 // reductions fills in everything that is built from chunks and from elementwise kernels.

@@ -60,7 +60,7 @@ type Funcs struct {
 	ScaledTanh      UnaryScalar2 // a·tanh(b·x)
 	ScaleShift      UnaryScalar2 // a·x + b
 
-	// Binary operations. FloorDiv and Mod follow numpy's floor_divide and mod, Pow is within 1 ULP.
+	// Binary operations. FloorDiv and Mod follow numpy's floor_divide and mod, Pow is within 1 ULP, PowS within 2.
 	Add, Sub, Mul, Div, Max, Min, Pow, FloorDiv, Mod Binary
 	// dst = a op s
 	AddS, SubS, MulS, DivS, MaxS, MinS, PowS, FloorDivS, ModS BinaryScalar
