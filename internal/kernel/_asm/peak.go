@@ -28,18 +28,21 @@ func fmaLoop(file *emit.File) {
 	f.Ret()
 }
 
+// readChains hides the latency of additions, so that loads bind.
+const readChains = 8
+
 func readLoop(file *emit.File) {
 	f := file.Func("readLoop_"+file.Target().Name, "loads n bytes from p; n is a positive multiple of 512.", "p unsafe.Pointer", "n int")
 	const step = 512
 	p, n := f.Param(0), f.Param(1)
-	acc := f.Vecs(4)
+	acc := f.Vecs(readChains)
 	for _, v := range acc {
 		f.Zero(v)
 	}
 	f.Raw("SHRQ", emit.Imm(9), n)
 	f.Loop(n, func() {
 		for i := 0; i < step/f.T.Bytes(); i++ {
-			f.Add(acc[i%4], acc[i%4], emit.At(p, i*f.T.Bytes()))
+			f.Add(acc[i%readChains], acc[i%readChains], emit.At(p, i*f.T.Bytes()))
 		}
 		f.AddTo(p, emit.Imm(step))
 	})

@@ -1,28 +1,17 @@
 package cpu
 
 import (
-	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 )
 
-// Cores is the number of physical cores that this process may run on, as far as
-// the system tells; elsewhere the number of logical ones.
+// Cores is the number of physical cores this process may use, at least 1: where two hardware threads
+// share a core, dense kernels gain nothing from the second. Where the system does not tell, it
+// is the number of logical processors.
 var Cores = sync.OnceValue(func() int {
-	n := runtime.NumCPU()
-	files, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/topology/thread_siblings_list")
-	if err != nil || len(files) == 0 {
-		return n
+	n := cores()
+	if n < 1 || n > runtime.NumCPU() {
+		return runtime.NumCPU()
 	}
-	cores := map[string]bool{}
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return n
-		}
-		cores[strings.TrimSpace(string(b))] = true
-	}
-	return max(1, min(n, len(cores)))
+	return n
 })

@@ -1,6 +1,9 @@
 package cpu
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 func TestChoose(t *testing.T) {
 	for _, c := range []struct {
@@ -46,5 +49,14 @@ func TestPeakAndBandwidth(t *testing.T) {
 			t.Errorf("%v: peak %.1f GFLOP/s, read %.1f GB/s: want both positive where there is assembly", l, p, b)
 		}
 		t.Logf("%v: peak %.1f GFLOP/s, read L1 %.1f GB/s", l, p, b)
+	}
+}
+
+func TestCores(t *testing.T) {
+	if n := Cores(); n < 1 || n > runtime.NumCPU() {
+		t.Errorf("Cores() = %d, want 1 … %d", n, runtime.NumCPU())
+	}
+	if runtime.GOOS == "linux" && cores() > runtime.NumCPU() {
+		t.Errorf("cores() = %d of %d logical processors", cores(), runtime.NumCPU())
 	}
 }
