@@ -86,10 +86,13 @@ func prepareConv(c *graph.Call) (graph.Step, error) {
 		return graph.Step{}, err
 	}
 	var step graph.Step
-	if c.Out[0].Form == graph.Blocked {
-		step, err = v.blocked(c)
-	} else {
+	switch {
+	case c.Out[0].Form != graph.Blocked:
 		step, err = v.plain(c)
+	case v.depthwise():
+		step, err = v.blockedDepthwise(c)
+	default:
+		step, err = v.blocked(c)
 	}
 	step.Flops = 2 * float64(v.n) * float64(v.outputs()) * float64(v.groups*v.cout) * float64(v.cin*v.taps())
 	return step, err

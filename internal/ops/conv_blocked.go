@@ -318,29 +318,28 @@ func (b *blockedConv) run(x *graph.Exec, task int) error {
 	image, j := t.outer/len(b.jobs), &b.jobs[t.outer%len(b.jobs)]
 	lanes := b.kernel.Lanes
 	area := b.y.Out * b.x.Out * lanes
+	panels := (b.groups*b.cout + lanes - 1) / lanes
+	weight, out := b.weight.F32()[j.weight:], x.OutF32(0)
+	off := (image*panels+j.panel)*area + t.line*b.x.Out*lanes
 	a := gemm.Args{
 		A:         address(b.source(x, image, j, t), 0),
 		RowStride: b.x.Stride * b.strides.Pixel, AStep: b.y.Stride * b.strides.Line,
-		TapsV: address(j.taps.vector, 0), NV: len(j.taps.vector), Taps1: address(j.taps.single, 0), N1: len(j.taps.single),
-		WStride: 4 * len(j.taps.steps) * lanes,
-		CRow:    4 * lanes, CStep: 4 * b.x.Out * lanes, CVec: 4 * area,
+		W: address(weight, 0), WStride: 4 * len(j.taps.steps) * lanes,
+		C: address(out, off), CRow: 4 * lanes, CStep: 4 * b.x.Out * lanes, CVec: 4 * area,
+		Add: b.post.residual(x, off),
 	}
-	weight, out := b.weight.F32()[j.weight:], x.OutF32(0)
-	panels := (b.groups*b.cout + lanes - 1) / lanes
+	a.Flags, a.Lo, a.Hi = b.post.limits()
+	if b.bias != nil {
+		a.Bias = address(b.bias.F32(), j.panel*lanes)
+	}
+	part := [1]gemm.Part{{Lines: t.lines, Rows: b.x.Out, TapsV: j.taps.vector, Taps1: j.taps.single}}
 	for p := t.col; p < t.col+t.cols; {
 		n := t.col + t.cols - p
-		if !b.post.rest.empty() && n > 3 {
-			n = 2 // so that the result is still in cache
+		if !b.post.rest.empty() && n > gemm.MaxVectors {
+			n = gemm.MaxVectors // so that the result is still in cache
 		}
-		a.W = address(weight, p*len(j.taps.steps)*lanes)
-		if b.bias != nil {
-			a.Bias = address(b.bias.F32(), (j.panel+p)*lanes)
-		}
-		off := (image*panels+j.panel+p)*area + t.line*b.x.Out*lanes
-		a.C, a.Flags = address(out, off), 0
-		b.post.set(x, &a, off)
-		b.kernel.Grid(t.lines, b.x.Out, n*lanes, &a)
-		for q := range n {
+		b.kernel.Parts(part[:], p, p+n, j.panels*lanes, &a)
+		for q := p; q < p+n; q++ {
 			applyPost(x, b.post.rest, out, off+q*area, t.lines*b.x.Out*lanes)
 		}
 		p += n

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"unsafe"
+
 	"coreml/internal/graph"
 	"coreml/internal/kernel/gemm"
 	"coreml/tensor"
@@ -15,23 +17,25 @@ type epilogue struct {
 	rest   *chain
 }
 
-func newEpilogue(c *graph.Call) (*epilogue, error) {
+func newEpilogue(c *graph.Call) (*epilogue, error) { return splitPost(c, (*epilogue).take) }
+
+// newLateEpilogue leaves everything to rest.
+func newLateEpilogue(c *graph.Call) (*epilogue, error) {
+	return splitPost(c, func(*epilogue, *graph.Call, graph.Elem, int) bool { return false })
+}
+
+// splitPost gives the kernel the operators at the beginning that take accepts.
+func splitPost(c *graph.Call, take func(*epilogue, *graph.Call, graph.Elem, int) bool) (*epilogue, error) {
 	e := &epilogue{add: -1, rest: &chain{}}
-	taken := 0
+	taking := true
 	for _, p := range c.Post {
 		f, err := p.Call.Op.Elem(p.Call)
 		if err != nil {
 			return nil, err
 		}
-		if taken < 2 && e.take(c, f, p.Other, taken == 0) {
-			if f.Kind == "add" {
-				taken = 1
-			} else {
-				taken = 2
-			}
+		if taking = taking && take(e, c, f, p.Other); taking {
 			continue
 		}
-		taken = 2
 		if err := e.rest.add(c, f, p.Other, p.Chain == 0); err != nil {
 			return nil, err
 		}
@@ -39,12 +43,12 @@ func newEpilogue(c *graph.Call) (*epilogue, error) {
 	return e, nil
 }
 
-// take makes f part of what the kernel does, if it can; a residual has to be the first operator.
-func (e *epilogue) take(c *graph.Call, f graph.Elem, other int, first bool) bool {
+// take makes f part of what the kernel does, if it can: a residual, then a limit.
+func (e *epilogue) take(c *graph.Call, f graph.Elem, other int) bool {
 	out := c.Out[0]
 	switch f.Kind {
 	case "add":
-		if !first || other < 0 {
+		if e.add >= 0 || e.flags != 0 || other < 0 {
 			return false
 		}
 		o := c.In[other]
@@ -54,10 +58,10 @@ func (e *epilogue) take(c *graph.Call, f graph.Elem, other int, first bool) bool
 		e.add = other
 		return true
 	case "relu", "clip":
-		if out.Form == graph.Blocked && !f.Zero {
+		if e.flags != 0 || out.Form == graph.Blocked && !f.Zero {
 			return false
 		}
-		e.lo, e.flags = 0, gemm.AtLeast
+		e.flags = gemm.AtLeast
 		if f.Kind == "clip" {
 			e.lo, e.hi, e.flags = f.Lo, f.Hi, gemm.AtLeast|gemm.AtMost
 		}
@@ -66,10 +70,13 @@ func (e *epilogue) take(c *graph.Call, f graph.Elem, other int, first bool) bool
 	return false
 }
 
-// set gives the kernel its part for a result that starts at element off.
-func (e *epilogue) set(x *graph.Exec, a *gemm.Args, off int) {
-	a.Flags, a.Lo, a.Hi = a.Flags|e.flags, e.lo, e.hi
-	if e.add >= 0 {
-		a.Add = address(x.F32(e.add), off)
+// limits are the flags and limits for the kernel's arguments, gemm's or dw's.
+func (e *epilogue) limits() (flags int, lo, hi float32) { return e.flags, e.lo, e.hi }
+
+// residual is the address of what is added to the result that starts at element off.
+func (e *epilogue) residual(x *graph.Exec, off int) unsafe.Pointer {
+	if e.add < 0 {
+		return nil
 	}
+	return address(x.F32(e.add), off)
 }

@@ -43,7 +43,17 @@ func pool(name, doc string, rank int, f reduction, more ...graph.Input) *graph.O
 			if err != nil {
 				return graph.Step{}, err
 			}
+			if c.Out[0].Form == graph.Blocked {
+				return s.blocked(c)
+			}
 			return s.plain(c, f)
+		},
+		Fit: func(c *graph.Call, form graph.Form) graph.Fit {
+			s, err := newPool(c, rank)
+			if err != nil || form != graph.Blocked || !s.blockable(c) {
+				return graph.Fit{}
+			}
+			return graph.Fit{In: 1, Out: 1}
 		},
 		Post: true,
 	}

@@ -112,7 +112,8 @@ func (d *denseProduct) run(x *graph.Exec, t productTask, w []float32) {
 		if d.k > 0 {
 			a.A = address(in, row*d.rowStride/4)
 		}
-		d.post.set(x, &a, off)
+		a.Add = d.post.residual(x, off)
+		a.Flags, a.Lo, a.Hi = d.post.limits()
 		d.kernel.Run(rows, t.columns, &a)
 		d.finish(x, out, off, rows, t.columns)
 	}
