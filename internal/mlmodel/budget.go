@@ -29,7 +29,7 @@ const (
 // Overheads of the decoded form, rounded up: all allocations count, also those
 // that a growing slice leaves behind.
 const (
-	growth   = 5  // a slice grown by quarters leaves four times its size behind
+	growth   = 6  // a slice grown by quarters leaves more than four times its size behind
 	ifaceBox = 16 // a oneof's wrapper around a word
 	mapSlot  = 256
 	nameSlot = 64 // a name in a set
@@ -61,7 +61,7 @@ var modelLayout = sync.OnceValue(func() *layout {
 var described = map[protoreflect.Name]int64{
 	"FeatureDescription":  nameSlot + int64(reflect.TypeFor[Feature]().Size()+reflect.TypeFor[TensorConstraint]().Size()+reflect.TypeFor[ImageConstraint]().Size()),
 	"FunctionDescription": nameSlot + int64(reflect.TypeFor[Function]().Size()),
-	"ModelDescription":    int64(reflect.TypeFor[Description]().Size()),
+	"Model":               int64(reflect.TypeFor[Description]().Size() + reflect.TypeFor[PipelineStep]().Size()),
 	"Shape":               int64(reflect.TypeFor[[]int]().Size()),
 	"SizeRange":           int64(reflect.TypeFor[Range]().Size()),
 	"ImageSize":           int64(reflect.TypeFor[ImageSize]().Size()),
@@ -261,7 +261,7 @@ func (w *meter) numbers(value []byte, f *fieldLayout, number protowire.Number, p
 			}
 		}
 	}
-	return w.charge(list.count * f.elem)
+	return w.charge(list.count * f.elem * 9 / 8) // in size classes
 }
 
 // find gives the entry of a field in the segment of the stack that starts at base.

@@ -210,19 +210,23 @@ func describeTensor(s *spec.ArrayFeatureType) (*TensorConstraint, error) {
 	if t.Shape, err = shape(s.GetShape()); err != nil {
 		return nil, err
 	}
-	for _, enumerated := range s.GetEnumeratedShapes().GetShapes() {
+	shapes := s.GetEnumeratedShapes().GetShapes()
+	t.EnumeratedShapes = makeList[[]int](len(shapes))
+	for _, enumerated := range shapes {
 		dims, err := shape(enumerated.GetShape())
 		if err != nil {
 			return nil, err
 		}
 		t.EnumeratedShapes = append(t.EnumeratedShapes, dims)
 	}
-	for _, size := range s.GetShapeRange().GetSizeRanges() {
+	ranges := s.GetShapeRange().GetSizeRanges()
+	t.ShapeRange = makeList[Range](len(ranges))
+	for _, size := range ranges {
 		r, err := describeRange(size)
 		if err != nil {
 			return nil, err
 		}
-		t.ShapeRange = append(t.ShapeRange, *r)
+		t.ShapeRange = append(t.ShapeRange, r)
 	}
 	t.Default = defaultValue(s)
 	return t, nil
@@ -269,19 +273,35 @@ func size(n int64) (int, error) {
 	return int(n), nil
 }
 
-func describeRange(s *spec.SizeRange) (*Range, error) {
+func describeRange(s *spec.SizeRange) (Range, error) {
 	if s.GetLowerBound() > maxSize {
-		return nil, invalid("", fmt.Sprintf("lower bound %d", s.GetLowerBound()), "0 to 2^40")
+		return Range{}, invalid("", fmt.Sprintf("lower bound %d", s.GetLowerBound()), "0 to 2^40")
 	}
-	r := &Range{Lower: int(s.GetLowerBound()), Upper: Unbounded}
+	r := Range{Lower: int(s.GetLowerBound()), Upper: Unbounded}
 	// A bound beyond any size that can exist bounds nothing.
 	if upper := s.GetUpperBound(); upper >= 0 && upper <= maxSize {
 		r.Upper = int(upper)
 		if r.Upper < r.Lower {
-			return nil, invalid("", fmt.Sprintf("range %d to %d", r.Lower, r.Upper), "the lower bound first")
+			return Range{}, invalid("", fmt.Sprintf("range %d to %d", r.Lower, r.Upper), "the lower bound first")
 		}
 	}
 	return r, nil
+}
+
+func describeOptionalRange(s *spec.SizeRange) (*Range, error) {
+	if s == nil {
+		return nil, nil
+	}
+	r, err := describeRange(s)
+	return &r, err
+}
+
+// makeList makes room for n elements; a list of none is absent.
+func makeList[T any](n int) []T {
+	if n == 0 {
+		return nil
+	}
+	return make([]T, 0, n)
 }
 
 func describeImage(s *spec.ImageFeatureType) (i *ImageConstraint, err error) {
@@ -295,17 +315,19 @@ func describeImage(s *spec.ImageFeatureType) (i *ImageConstraint, err error) {
 	if c := s.GetColorSpace(); c != spec.ImageFeatureType_INVALID_COLOR_SPACE {
 		i.ColorSpace = c.String()
 	}
-	for _, enumerated := range s.GetEnumeratedSizes().GetSizes() {
+	sizes := s.GetEnumeratedSizes().GetSizes()
+	i.EnumeratedSizes = makeList[ImageSize](len(sizes))
+	for _, enumerated := range sizes {
 		if enumerated.GetWidth() > maxSize || enumerated.GetHeight() > maxSize {
 			return nil, invalid("", "enumerated image size", "0 to 2^40")
 		}
 		i.EnumeratedSizes = append(i.EnumeratedSizes, ImageSize{int(enumerated.GetWidth()), int(enumerated.GetHeight())})
 	}
 	if r := s.GetImageSizeRange(); r != nil {
-		if i.WidthRange, err = describeRange(r.GetWidthRange()); err != nil {
+		if i.WidthRange, err = describeOptionalRange(r.GetWidthRange()); err != nil {
 			return nil, at("width", err)
 		}
-		if i.HeightRange, err = describeRange(r.GetHeightRange()); err != nil {
+		if i.HeightRange, err = describeOptionalRange(r.GetHeightRange()); err != nil {
 			return nil, at("height", err)
 		}
 	}
@@ -330,10 +352,7 @@ func describeSequence(s *spec.SequenceFeatureType) (*SequenceConstraint, error) 
 	case *spec.SequenceFeatureType_StringType:
 		q.ElementType = TypeString
 	}
-	if s.GetSizeRange() == nil {
-		return q, nil
-	}
 	var err error
-	q.SizeRange, err = describeRange(s.GetSizeRange())
+	q.SizeRange, err = describeOptionalRange(s.GetSizeRange())
 	return q, err
 }

@@ -122,7 +122,10 @@ func pipelineOf(m *spec.Model) *spec.Pipeline {
 }
 
 func describePipeline(p *spec.Pipeline) ([]PipelineStep, error) {
-	var steps []PipelineStep
+	if len(p.GetModels()) == 0 {
+		return nil, nil
+	}
+	steps := make([]PipelineStep, 0, len(p.GetModels()))
 	for i, m := range p.GetModels() {
 		step := PipelineStep{}
 		if i < len(p.GetNames()) {

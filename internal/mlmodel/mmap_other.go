@@ -11,7 +11,7 @@ const openFlags = os.O_RDONLY
 
 // mapFile reads size bytes of f to memory, where there are no mappings.
 func mapFile(f *os.File, size int) (data []byte, unmap func() error, err error) {
-	data, err = readAligned(f, size)
+	data, _, err = readAligned(f, size)
 	if err == nil && len(data) < size {
 		err = io.ErrUnexpectedEOF
 	}

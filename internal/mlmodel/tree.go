@@ -47,9 +47,10 @@ func (t *tree) Close() error {
 	return t.root.Close()
 }
 
+// exists is true also for what is there but cannot be read.
 func (t *tree) exists(name string) bool {
 	_, err := fs.Stat(t.files, name)
-	return err == nil
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // content is a file's bytes until it is closed.
@@ -83,8 +84,7 @@ func (t *tree) open(name string) (*content, error) {
 	if onDisk, ok := f.(*os.File); ok && t.root != nil {
 		c.data, c.unmap, err = mapFile(onDisk, int(info.Size()))
 	} else {
-		c.data, err = readAligned(f, int(info.Size()))
-		c.spent = 2 * int64(len(c.data))
+		c.data, c.spent, err = readAligned(f, int(info.Size()))
 	}
 	if err != nil {
 		return nil, t.openError(name, err)
@@ -178,19 +178,22 @@ func bare(err error) error {
 const alignment = 64
 
 // readAligned reads at most size bytes of r, to an aligned address. It
-// allocates ahead no more than it has read, because size is only a claim.
-func readAligned(r io.Reader, size int) ([]byte, error) {
-	data := alignedBytes(min(size, 1<<20))
+// allocates ahead at most three times what it has read, because size is only a
+// claim, and says how much it has allocated.
+func readAligned(r io.Reader, size int) (data []byte, spent int64, err error) {
+	data = alignedBytes(min(size, 1<<20))
+	spent = int64(len(data))
 	for n := 0; ; {
 		got, err := io.ReadFull(r, data[n:])
 		n += got
 		switch {
 		case err == io.EOF || err == io.ErrUnexpectedEOF || n == size:
-			return data[:n:n], nil
+			return data[:n:n], spent, nil
 		case err != nil:
-			return nil, err
+			return nil, spent, err
 		}
-		more := alignedBytes(min(size, 2*len(data)))
+		more := alignedBytes(min(size, 4*len(data)))
+		spent += int64(len(more))
 		copy(more, data)
 		data = more
 	}

@@ -2,7 +2,6 @@ package mlmodel
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 
@@ -56,7 +55,7 @@ func (m *Model) checkModelWeights(s *spec.Model) error {
 	if err := m.checkValues("program attribute", program.GetAttributes()); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(program.GetFunctions())) {
+	for _, name := range sortedKeys(program.GetFunctions()) {
 		f := program.GetFunctions()[name]
 		if err := m.checkFunctionWeights(f); err != nil {
 			return at("function "+quote(name), err)
@@ -69,7 +68,7 @@ func (m *Model) checkFunctionWeights(f *spec.Function) error {
 	if err := m.checkValues("attribute", f.GetAttributes()); err != nil {
 		return err
 	}
-	for _, opset := range slices.Sorted(maps.Keys(f.GetBlockSpecializations())) {
+	for _, opset := range sortedKeys(f.GetBlockSpecializations()) {
 		if err := m.checkBlockWeights(f.GetBlockSpecializations()[opset]); err != nil {
 			return err
 		}
@@ -94,6 +93,19 @@ func (m *Model) checkBlockWeights(b *spec.Block) error {
 	return nil
 }
 
+// sortedKeys gives errors the same order every time.
+func sortedKeys[V any](m map[string]V) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // operationName names an operation in errors: by its first output, and its type.
 func operationName(op *spec.Operation) string {
 	var name string
@@ -107,7 +119,7 @@ func (m *Model) checkOperationWeights(op *spec.Operation) error {
 	if err := m.checkValues("attribute", op.GetAttributes()); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(op.GetInputs())) {
+	for _, name := range sortedKeys(op.GetInputs()) {
 		for _, binding := range op.GetInputs()[name].GetArguments() {
 			if err := m.checkValue(binding.GetValue()); err != nil {
 				return at("input "+quote(name), err)
@@ -118,7 +130,7 @@ func (m *Model) checkOperationWeights(op *spec.Operation) error {
 }
 
 func (m *Model) checkValues(role string, values map[string]*spec.Value) error {
-	for _, name := range slices.Sorted(maps.Keys(values)) {
+	for _, name := range sortedKeys(values) {
 		if err := m.checkValue(values[name]); err != nil {
 			return at(role+" "+quote(name), err)
 		}
