@@ -47,6 +47,9 @@ func benchCall(f *Funcs, name string, field reflect.Value, n int) func() {
 	case UnaryScalar2:
 		return func() { k(dst, x, 0.5, 1) }
 	case Ternary:
+		if name == "ScaleShiftChan" {
+			return func() { k(whole, x, y[:lanes], z[:lanes]) }
+		}
 		return func() { k(dst, x, y, z) }
 	case Binary:
 		if name == "AddChan" || name == "MulChan" {

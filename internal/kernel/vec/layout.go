@@ -22,7 +22,7 @@ type tiling struct {
 }
 
 // tilesPerCall bounds the time of a call where every line misses the caches.
-const tilesPerCall = 64
+const tilesPerCall = 32
 
 // transposer does what fits the tiles of the first kernel with it, the edges with the others.
 func transposer(ts ...tiling) func(dst []float32, dstStride int, src []float32, srcStride, rows, cols int) {
