@@ -1,4 +1,4 @@
-// Command coreml runs Core ML models on every machine: predict, show, verify, bench.
+// Command coreml runs Core ML models on every machine.
 package main
 
 import (
@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"coreml"
+	"coreml/tensor"
 )
 
 // Exit codes, by class.
@@ -27,7 +29,11 @@ const (
 
 // commands is the table: one constructor for each, in the order of the help.
 var commands = []func() *cobra.Command{
+	predictCommand,
+	showCommand,
+	benchCommand,
 	verifyCommand,
+	pipeCommand,
 }
 
 func main() {
@@ -37,41 +43,100 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) int {
-	root := &cobra.Command{
-		Use:           "coreml",
-		Short:         "Core ML models, run on every machine",
-		Version:       version(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
-	for _, c := range commands {
-		root.AddCommand(c())
-	}
+	root := rootCommand()
 	root.SetArgs(args)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
 	var quiet failedError
 	if !errors.As(err, &quiet) {
-		fmt.Fprintln(os.Stderr, "coreml:", err)
+		fmt.Fprintln(os.Stderr, "coreml:", oneLine(err))
 	}
 	return exitCode(err)
 }
 
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "coreml",
+		Short: "Core ML models, run on every machine",
+		Long: `Coreml runs Core ML models (.mlpackage and .mlmodel) on any machine: it needs no
+Mac, no Python and no network. Models run on the processor, in the command itself.
+
+Results go to stdout, everything else to stderr. Most commands print JSON with
+--json. COREML_CPU=generic|avx2|avx512|neon forces the instruction set.
+
+Exit codes:
+  0  done
+  1  a check failed
+  2  the command line is wrong
+  3  the model or an input is wrong
+  4  the model is sound, but nothing here can run it; the message names the operator
+  5  a file, memory or time is lacking`,
+		Example: `  coreml show model.mlpackage
+  coreml predict model.mlpackage
+  coreml predict model.mlpackage image=cat.jpg
+  coreml bench model.mlpackage --profile`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("no command %q; coreml --help lists them", args[0])}
+			}
+			return cmd.Help()
+		},
+	}
+	cobra.EnableCommandSorting = false
+	for _, c := range commands {
+		cmd := c()
+		if check := cmd.Args; check != nil {
+			cmd.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					return usageError{fmt.Errorf("%s: %w; see coreml %s --help", cmd.Name(), err, cmd.Name())}
+				}
+				return nil
+			}
+		}
+		root.AddCommand(cmd)
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%s: %w; see coreml %[1]s --help", cmd.Name(), err)}
+	})
+	return root
+}
+
 // usageError is a command line that is wrong.
 type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 // failedError is a check that failed and has said so.
 type failedError struct{}
 
 func (failedError) Error() string { return "a check failed" }
 
+// inputError is an input on the command line or in a file that is wrong.
+type inputError struct{ error }
+
+func (e inputError) Unwrap() error { return e.error }
+
+// oneLine is the text of an error, whose parts errors.Join puts on lines of their own.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
 func exitCode(err error) int {
 	var usage usageError
 	var failed failedError
+	var input inputError
 	var file *fs.PathError
+	is := func(kinds ...error) bool {
+		for _, k := range kinds {
+			if errors.Is(err, k) {
+				return true
+			}
+		}
+		return false
+	}
 	switch {
 	case errors.As(err, &failed):
 		return exitFailed
@@ -79,10 +144,11 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, coreml.ErrUnsupported):
 		return exitUnsupported
-	case errors.Is(err, coreml.ErrInvalid), errors.Is(err, coreml.ErrSchema):
+	case is(coreml.ErrTimeout, coreml.ErrLimit, coreml.ErrMemory, coreml.ErrKilled, context.Canceled), errors.As(err, &file), is(coreml.ErrLoad):
+		return exitEnvironment
+	case is(coreml.ErrInvalid, coreml.ErrSchema, coreml.ErrState, coreml.ErrRuntime, tensor.ErrFormat, tensor.ErrUnsupported), errors.As(err, &input):
 		return exitInput
-	case errors.Is(err, coreml.ErrTimeout), errors.Is(err, coreml.ErrLoad), errors.Is(err, coreml.ErrLimit),
-		errors.Is(err, coreml.ErrMemory), errors.As(err, &file), errors.Is(err, context.Canceled):
+	case is(tensor.ErrLimit):
 		return exitEnvironment
 	}
 	return exitUsage

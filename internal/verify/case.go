@@ -135,23 +135,39 @@ func (v *Value) decode(arrays map[string]*tensor.Tensor) (any, error) {
 		var i int64
 		return i, json.Unmarshal(v.Data, &i)
 	case "double":
-		var d float64
-		err := json.Unmarshal(v.Data, &d)
+		var x any
+		err := json.Unmarshal(v.Data, &x)
+		d, ok := float(x)
+		if err == nil && !ok {
+			err = fmt.Errorf("%s, want a number", v.Data)
+		}
 		return d, err
 	case "string":
 		var s string
 		err := json.Unmarshal(v.Data, &s)
 		return s, err
+	case "sequence":
+		return decodeSequence(v.Data)
 	case "dict":
 		return decodeDict(v.Items)
 	}
-	return nil, fmt.Errorf("kind %q: want array, image, int, double, string or dict", v.Kind)
+	return nil, fmt.Errorf("kind %q: want array, image, int, double, string, sequence or dict", v.Kind)
+}
+
+func decodeSequence(data []byte) (any, error) {
+	var numbers []int64
+	if json.Unmarshal(data, &numbers) == nil {
+		return numbers, nil
+	}
+	var words []string
+	err := json.Unmarshal(data, &words)
+	return words, err
 }
 
 func decodeDict(items [][2]any) (any, error) {
 	byName, byNumber := map[string]float64{}, map[int64]float64{}
 	for _, kv := range items {
-		n, ok := kv[1].(float64)
+		n, ok := float(kv[1])
 		if !ok {
 			return nil, fmt.Errorf("dictionary value %v: want a number", kv[1])
 		}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"coreml"
+	"coreml/internal/mlmodel"
+)
+
+// printInputs lists what a model takes, and a command to copy.
+func printInputs(w io.Writer, path string, f *function, asJSON bool) error {
+	command := exampleCommand(path, f)
+	if asJSON {
+		return printJSON(w, struct {
+			Inputs  []coreml.Feature `json:"inputs"`
+			Command string           `json:"command"`
+		}{f.Inputs, command})
+	}
+	fmt.Fprintln(w, "The model wants these inputs:")
+	printFeatures(w, f.Inputs)
+	_, err := fmt.Fprintf(w, "\nFor example:\n  %s\n", command)
+	return err
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", " ")
+	return e.Encode(v)
+}
+
+// printFeatures prints a line for each: name, type, constraint, what the author says.
+func printFeatures(w io.Writer, l []coreml.Feature) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for i := range l {
+		d := &l[i]
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", d.Name, typeName(d), cut(d.ShortDescription, 80))
+	}
+	t.Flush()
+}
+
+// cut shortens a text to n characters and one line.
+func cut(s string, n int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+// typeName says what a feature may be: "float32 [1, 3, 224, 224]".
+func typeName(d *coreml.Feature) string {
+	s := string(d.Type)
+	switch {
+	case d.Image != nil:
+		s = "image " + imageSizes(d.Image)
+	case d.Tensor != nil:
+		s = tensorShapes(d.Tensor)
+		if d.Type == mlmodel.TypeState {
+			s = "state " + s
+		}
+	case d.Dictionary != nil && d.Dictionary.KeyType != "":
+		s = "dictionary " + string(d.Dictionary.KeyType) + " → number"
+	case d.Sequence != nil && d.Sequence.ElementType != "":
+		s = "sequence of " + string(d.Sequence.ElementType)
+	case s == "":
+		s = "unknown type"
+	}
+	if d.Optional {
+		s += ", optional"
+		if d.Tensor != nil && d.Tensor.Default != nil {
+			s += fmt.Sprintf(" (default %g)", float64(*d.Tensor.Default))
+		}
+	}
+	return s
+}
+
+func imageSizes(c *mlmodel.ImageConstraint) string {
+	s := fmt.Sprintf("%s %d × %d", c.ColorSpace, c.Width, c.Height)
+	if c.WidthRange != nil && c.HeightRange != nil {
+		s = fmt.Sprintf("%s %s × %s", c.ColorSpace, rangeText(*c.WidthRange), rangeText(*c.HeightRange))
+	}
+	for _, e := range c.EnumeratedSizes {
+		if e.Width != c.Width || e.Height != c.Height {
+			s += fmt.Sprintf(" or %d × %d", e.Width, e.Height)
+		}
+	}
+	return s
+}
+
+func rangeText(r mlmodel.Range) string {
+	switch {
+	case r.Lower == r.Upper:
+		return strconv.Itoa(r.Lower)
+	case r.Upper == mlmodel.Unbounded:
+		return fmt.Sprintf("%d…", r.Lower)
+	}
+	return fmt.Sprintf("%d…%d", r.Lower, r.Upper)
+}
+
+func tensorShapes(c *mlmodel.TensorConstraint) string {
+	s := "tensor"
+	if c.DType != 0 {
+		s = c.DType.String()
+	}
+	if c.Shape != nil {
+		s += " " + shapeText(c.Shape)
+	} else {
+		s += ", shape not declared"
+	}
+	for _, e := range c.EnumeratedShapes {
+		if fmt.Sprint(e) != fmt.Sprint(c.Shape) {
+			s += " or " + shapeText(e)
+		}
+	}
+	if len(c.ShapeRange) > 0 {
+		var r []string
+		for _, x := range c.ShapeRange {
+			r = append(r, rangeText(x))
+		}
+		s += ", allowed [" + strings.Join(r, ", ") + "]"
+	}
+	return s
+}
+
+func shapeText(s []int) string {
+	return strings.ReplaceAll(fmt.Sprint(s), " ", ", ")
+}
+
+// exampleCommand is a command line that gives each required input a value.
+func exampleCommand(path string, f *function) string {
+	s := "coreml predict " + shellQuote(path)
+	for i := range f.Inputs {
+		if d := &f.Inputs[i]; !d.Optional {
+			s += " " + shellQuote(d.Name+"="+exampleValue(d))
+		}
+	}
+	if len(f.States) > 0 {
+		s += " --state state.npz"
+	}
+	return s
+}
+
+func exampleValue(d *coreml.Feature) string {
+	switch d.Type {
+	case mlmodel.TypeImage:
+		return "picture.jpg"
+	case mlmodel.TypeString:
+		return "text"
+	case mlmodel.TypeInt64, mlmodel.TypeDouble:
+		return "1"
+	case mlmodel.TypeDictionary:
+		if d.Dictionary != nil && d.Dictionary.KeyType == mlmodel.TypeInt64 {
+			return `{"1": 1}`
+		}
+		return `{"key": 1}`
+	case mlmodel.TypeSequence:
+		if d.Sequence != nil && d.Sequence.ElementType == mlmodel.TypeInt64 {
+			return `[1,2]`
+		}
+		return `["a","b"]`
+	}
+	if d.Tensor == nil || d.Tensor.Shape == nil {
+		return fileName(d.Name) + ".npy"
+	}
+	n := 1
+	for _, k := range d.Tensor.Shape {
+		if n *= k; n > 16 || n <= 0 {
+			return fileName(d.Name) + ".npy"
+		}
+	}
+	if n == 1 {
+		return "1"
+	}
+	return "[1" + strings.Repeat(",1", n-1) + "]"
+}
+
+// fileName is a feature's name without what would make it a path.
+func fileName(s string) string {
+	return strings.NewReplacer("/", "_", "\\", "_", ":", "_").Replace(s)
+}
+
+// shellQuote quotes a word that a shell would not leave alone.
+func shellQuote(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@%+"
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

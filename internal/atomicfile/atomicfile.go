@@ -1,0 +1,80 @@
+// Package atomicfile writes files that are either whole or not there.
+package atomicfile
+
+import (
+	"bufio"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Write makes the file name of what write writes. Until all of it is on the
+// disk, another file of that name stays as it was; after a crash, the name holds
+// the old content or the new. A symbolic link is followed. Devices and pipes,
+// such as /dev/stdout, are written to as they are.
+func Write(name string, write func(io.Writer) error) error {
+	target, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		target = name
+	}
+	mode := fs.FileMode(0o666)
+	if info, err := os.Stat(target); err == nil {
+		if !info.Mode().IsRegular() {
+			return direct(target, write)
+		}
+		mode = info.Mode().Perm()
+	}
+	f, err := create(target, mode)
+	if err != nil {
+		return err
+	}
+	if err := fill(f, write); err != nil {
+		return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	if err := f.Close(); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	if err := os.Rename(f.Name(), target); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncFolder(filepath.Dir(target))
+}
+
+// create makes a file beside target, under a name that is not in use.
+func create(target string, mode fs.FileMode) (*os.File, error) {
+	for range 100 {
+		f, err := os.OpenFile(target+"."+rand.Text()[:10]+".tmp", os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("atomicfile: %s: no temporary name is free", target)
+}
+
+func fill(f *os.File, write func(io.Writer) error) error {
+	b := bufio.NewWriterSize(f, 1<<16)
+	if err := write(b); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func direct(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	b := bufio.NewWriterSize(f, 1<<16)
+	err = write(b)
+	if err == nil {
+		err = b.Flush()
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,111 @@
+package atomicfile
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+func content(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func text(s string) func(io.Writer) error {
+	return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
+}
+
+// onlyFile fails if a temporary file is left.
+func onlyFile(t *testing.T, dir string, want int) {
+	t.Helper()
+	l, err := os.ReadDir(dir)
+	if err != nil || len(l) != want {
+		t.Errorf("folder holds %v (%v), want %d entries", l, err, want)
+	}
+}
+
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a")
+	for _, want := range []string{"first", "second, longer", ""} {
+		if err := Write(name, text(want)); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, name); got != want {
+			t.Errorf("content %q, want %q", got, want)
+		}
+	}
+	onlyFile(t, dir, 1)
+}
+
+func TestFailureKeepsTheOldFile(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a")
+	if err := Write(name, text("old")); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	err := Write(name, func(w io.Writer) error {
+		io.WriteString(w, "half of the new")
+		if got := content(t, name); got != "old" {
+			t.Errorf("while writing, content is %q, want the old", got)
+		}
+		return broken
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("error %v, want what write returned", err)
+	}
+	if got := content(t, name); got != "old" {
+		t.Errorf("content %q, want the old", got)
+	}
+	onlyFile(t, dir, 1)
+}
+
+func TestMissingFolder(t *testing.T) {
+	if err := Write(filepath.Join(t.TempDir(), "no", "a"), text("x")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v, want that the folder does not exist", err)
+	}
+}
+
+func TestKeepsModeAndLink(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes and links are different on Windows")
+	}
+	dir := t.TempDir()
+	name, link := filepath.Join(dir, "a"), filepath.Join(dir, "link")
+	if err := os.WriteFile(name, nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(link, text("through")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.Mode().Perm() != 0o640 || content(t, name) != "through" {
+		t.Errorf("mode %v, content %q, error %v: want 640 and the new content", info.Mode(), content(t, name), err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link has become %v (%v)", info.Mode(), err)
+	}
+}
+
+func TestDevice(t *testing.T) {
+	if _, err := os.Stat("/dev/null"); err != nil {
+		t.Skip("no /dev/null here")
+	}
+	if err := Write("/dev/null", text("gone")); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat("/dev/null"); err != nil || info.Mode().IsRegular() {
+		t.Errorf("/dev/null is %v now (%v)", info.Mode(), err)
+	}
+}

@@ -1,0 +1,266 @@
+package verify
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"coreml/internal/fault"
+	"coreml/internal/graph"
+	"coreml/internal/lower"
+	"coreml/internal/mlmodel"
+	"coreml/tensor"
+)
+
+// The default tolerances of recorded outputs: of the largest value, and of the
+// value itself. Those that leave as float16 are rounded to 11 bits.
+const (
+	tolerance   = 1e-4
+	tolerance16 = 1e-3
+	// tolerancePixel allows a value that lies on the edge between two bytes.
+	tolerancePixel = 1
+)
+
+// Recording is one call that was made, to be kept as a case.
+type Recording struct {
+	Model    string // the model's file or package
+	Function string
+	By       string // what computed Out, and its version
+	In, Out  tensor.Features
+	// Before and After are the states, of a call that was given one; nil otherwise.
+	Before, After tensor.Features
+}
+
+// Record makes the folder dir a case of the call: the model's copy, the inputs,
+// what came out, with the default tolerances. Dir must not exist; it appears when it is whole.
+func Record(dir string, r Recording) error {
+	tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dir)), "."+filepath.Base(dir)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	err = r.write(tmp, filepath.Base(dir))
+	if err == nil {
+		err = os.Chmod(tmp, 0o755)
+	}
+	if err == nil {
+		err = os.Rename(tmp, dir)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("verify: recording %s: %w", dir, err), os.RemoveAll(tmp))
+	}
+	return nil
+}
+
+func (r *Recording) write(dir, id string) error {
+	m, err := mlmodel.Open(r.Model)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	f, err := m.Description.FunctionNamed(r.Function)
+	if err != nil {
+		return err
+	}
+	kind, err := copyModel(filepath.Join(dir, "model"), m.Path)
+	if err != nil {
+		return err
+	}
+	in, want := &side{member: "c0/"}, &side{member: "c0/", images: f.Outputs, judged: true}
+	calls, err := r.calls(in, want)
+	if err != nil {
+		return err
+	}
+	d := m.Description
+	c := map[string]any{
+		"id": id, "kind": kind, "model_type": d.ModelType, "spec_version": d.SpecVersion, "group": "recorded",
+		"function_name": nil, "ops": countOps(m, r.Function), "calls": calls, "expected_source": r.By,
+		"note": fmt.Sprintf("what %s computed; default tolerance", r.By),
+	}
+	if r.Function != "" {
+		c["function_name"] = r.Function
+	}
+	b, err := json.MarshalIndent(c, "", " ")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(filepath.Join(dir, "case.json"), append(b, '\n'), 0o666),
+		in.save(filepath.Join(dir, "inputs.npz")), want.save(filepath.Join(dir, "expected.npz")))
+}
+
+// calls are the call itself and, where it has a state, what set and what reads that.
+func (r *Recording) calls(in, want *side) ([]map[string]any, error) {
+	var calls []map[string]any
+	add := func(kind, name string, inputs, expected tensor.Features) error {
+		in.member, want.member = fmt.Sprintf("c%d/", len(calls)), fmt.Sprintf("c%d/", len(calls))
+		c := map[string]any{"type": kind, "state": nil}
+		if name != "" {
+			c["name"] = name
+		}
+		if r.After != nil {
+			c["state"] = 0
+		}
+		var err error
+		if inputs != nil {
+			if c["inputs"], err = in.values(inputs); err != nil {
+				return err
+			}
+		}
+		if expected != nil {
+			if c["expected"], err = want.values(expected); err != nil {
+				return err
+			}
+		}
+		calls = append(calls, c)
+		return nil
+	}
+	for _, n := range sortedNames(r.Before) {
+		if err := add("write_state", n, tensor.Features{n: r.Before[n]}, nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := add("predict", "", r.In, r.Out); err != nil {
+		return nil, err
+	}
+	for _, n := range sortedNames(r.After) {
+		if err := add("read_state", n, nil, tensor.Features{n: r.After[n]}); err != nil {
+			return nil, err
+		}
+	}
+	return calls, nil
+}
+
+// side is one of a case's two npz files, as it grows.
+type side struct {
+	member string // prefix of the next call
+	images []mlmodel.Feature
+	judged bool // with tolerances
+	arrays map[string]*tensor.Tensor
+}
+
+func (s *side) save(name string) error {
+	if len(s.arrays) == 0 {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	return errors.Join(tensor.WriteNpz(w, nil, s.arrays), w.Flush(), f.Close())
+}
+
+func (s *side) values(f tensor.Features) (map[string]json.RawMessage, error) {
+	out := map[string]json.RawMessage{}
+	for name, x := range f {
+		v, t, err := encodeValue(x, s.member+name, imageNamed(s.images, name))
+		if err != nil {
+			return nil, fmt.Errorf("feature %q: %w", name, err)
+		}
+		b := quoteNonFinite(v.appendJSON(nil))
+		b = b[:len(b)-1]
+		if t != nil {
+			if s.arrays == nil {
+				s.arrays = map[string]*tensor.Tensor{}
+			}
+			s.arrays[v.NPZ] = t
+			b = append(b, fmt.Sprintf(`,"dtype":%q,"shape":%s`, t.DType(), appendJSON(nil, t.Shape()))...)
+		}
+		if s.judged {
+			atol, rtol := defaultTolerance(x)
+			b = append(b, fmt.Sprintf(`,"atol":%g,"rtol":%g`, atol, rtol)...)
+		}
+		out[name] = append(b, '}')
+	}
+	return out, nil
+}
+
+// defaultTolerance is what a recorded output may differ by.
+func defaultTolerance(v any) (atol, rtol float64) {
+	switch v := v.(type) {
+	case image.Image:
+		return tolerancePixel, 0
+	case float64, map[string]float64, map[int64]float64:
+		return tolerance, tolerance
+	case *tensor.Tensor:
+		if !v.DType().IsFloat() {
+			return 0, 0
+		}
+		t := tolerance
+		if v.DType() == tensor.Float16 {
+			t = tolerance16
+		}
+		return t * largest(v), t
+	}
+	return 0, 0
+}
+
+func largest(t *tensor.Tensor) float64 {
+	m := 0.0
+	for _, x := range t.Float32s() {
+		if a := math.Abs(float64(x)); a > m && !math.IsInf(a, 0) {
+			m = a
+		}
+	}
+	return m
+}
+
+// countOps counts the operators of a program; nil for other models.
+func countOps(m *mlmodel.Model, function string) map[string]int {
+	f, err := lower.Graph(m, function)
+	if err != nil {
+		return nil
+	}
+	n := map[string]int{}
+	f.Body.Walk(func(x *graph.Node) { n[x.Op.Name]++ })
+	return n
+}
+
+// copyModel copies a model to base with its ending, which it returns.
+func copyModel(base, from string) (kind string, err error) {
+	info, err := os.Stat(from)
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return "mlmodel", copyFile(base+".mlmodel", from)
+	}
+	root := os.DirFS(from)
+	return "mlpackage", fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(base+".mlpackage", filepath.FromSlash(name))
+		if d.IsDir() {
+			if strings.Count(name, "/") > 32 {
+				return fmt.Errorf("%s: nested too deep: %w", name, fault.Limit)
+			}
+			return os.Mkdir(to, 0o777)
+		}
+		return copyFile(to, filepath.Join(from, filepath.FromSlash(name)))
+	})
+}
+
+func copyFile(to, from string) error {
+	r, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if info, err := r.Stat(); err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: %w: want a regular file", from, fault.Invalid)
+	}
+	w, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, r)
+	return errors.Join(err, w.Close())
+}
