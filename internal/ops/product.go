@@ -20,10 +20,9 @@ const (
 type denseProduct struct {
 	*product
 	kernel    gemm.Kernel
-	taps      denseTaps
-	rowStride int // of x, in bytes
+	taps      denseTaps // for y in panel form
+	rowStride int       // of x, in bytes
 	post      *epilogue
-	weight    *graph.Packed // nil: y is packed by each task
 
 	rows, panels       int // of a task
 	rowTasks, colTasks int
@@ -41,12 +40,19 @@ func newDenseProduct(p *product, c *graph.Call) (*denseProduct, error) {
 	if step == 1 {
 		d.taps = newDenseTaps(p.k, d.kernel.Lanes)
 	} else {
-		for s := range p.k {
-			d.taps.single = append(d.taps.single, gemm.Tap{A: int64(4 * s * step), W: int64(4 * s * d.kernel.Lanes)})
-		}
+		d.taps = singleTaps(p.k, step, d.kernel.Lanes)
 	}
 	d.block = max(1, min(p.m, max(d.kernel.MaxRows(2), blockX/max(1, p.k))))
 	return d, nil
+}
+
+// singleTaps are k steps whose operands lie a and w floats apart.
+func singleTaps(k, a, w int) denseTaps {
+	var t denseTaps
+	for s := range k {
+		t.single = append(t.single, gemm.Tap{A: int64(4 * s * a), W: int64(4 * s * w)})
+	}
+	return t
 }
 
 // allPanels is the number of vectors of output columns.
@@ -66,18 +72,18 @@ func (p *product) packed(c *graph.Call) (graph.Step, error) {
 	if err != nil {
 		return graph.Step{}, err
 	}
-	d.weight = c.Pack(p.y, packPanels(c.In[p.y].Type.Elements()/(p.k*p.n), p.n, p.k, d.kernel.Lanes, p.ty))
+	weight := c.Pack(p.y, packPanels(c.In[p.y].Type.Elements()/(p.k*p.n), p.n, p.k, d.kernel.Lanes, p.ty))
 	d.rows = d.block
 	perPanel := p.k * d.kernel.Lanes
 	d.panels = max(1, min(int(productWork)/(2*max(1, d.rows)*perPanel), blockY/perPanel))
 	if !d.post.rest.empty() {
 		d.panels = max(d.panels, postColumns/d.kernel.Lanes)
 	}
-	d.panels = min((d.panels+1)&^1, max(1, d.allPanels()))
+	d.panels = min((d.panels+gemm.MaxVectors-1)/gemm.MaxVectors*gemm.MaxVectors, max(1, d.allPanels()))
 	return graph.Parallel("gemm "+c.Level.String(), d.count(), func(x *graph.Exec, task int) error {
 		t := d.task(task)
-		w := d.weight.F32()[p.yAt.at(t.batch)*gemm.Panels(p.n, p.k, d.kernel.Lanes):]
-		d.run(x, t, w[t.panel*perPanel:])
+		w := weight.F32()[p.yAt.at(t.batch)*gemm.Panels(p.n, p.k, d.kernel.Lanes):]
+		d.run(x, t, rightSide{w[t.panel*perPanel:], perPanel, &d.taps})
 		return nil
 	}), nil
 }
@@ -86,21 +92,34 @@ func (p *product) packed(c *graph.Call) (graph.Step, error) {
 type productTask struct{ batch, row, rows, panel, columns int }
 
 func (d *denseProduct) task(i int) productTask {
-	t := productTask{panel: i % d.colTasks * d.panels}
-	i /= d.colTasks
-	t.row, t.batch = i%d.rowTasks*d.rows, i/d.rowTasks
+	per := d.rowTasks * d.colTasks
+	t := productTask{batch: i / per}
+	i %= per
+	// The smaller operand is passed over again and again, so that it stays in cache.
+	if d.n < d.m {
+		t.row, t.panel = i/d.colTasks*d.rows, i%d.colTasks*d.panels
+	} else {
+		t.row, t.panel = i%d.rowTasks*d.rows, i/d.rowTasks*d.panels
+	}
 	t.rows = min(d.rows, d.m-t.row)
 	t.columns = min(d.panels*d.kernel.Lanes, d.n-t.panel*d.kernel.Lanes)
 	return t
 }
 
-// run computes a task; w is its first panel.
-func (d *denseProduct) run(x *graph.Exec, t productTask, w []float32) {
+// rightSide is y as the kernel reads it: the first panel of a task, and the floats from panel to panel.
+type rightSide struct {
+	w      []float32
+	stride int
+	taps   *denseTaps
+}
+
+// run computes a task.
+func (d *denseProduct) run(x *graph.Exec, t productTask, y rightSide) {
 	out := x.OutF32(0)
 	first := t.panel * d.kernel.Lanes
-	a := gemm.Args{RowStride: d.rowStride, W: address(w, 0), WStride: 4 * d.k * d.kernel.Lanes,
+	a := gemm.Args{RowStride: d.rowStride, W: address(y.w, 0), WStride: 4 * y.stride,
 		CRow: 4 * d.n, CVec: 4 * d.kernel.Lanes}
-	d.taps.set(&a)
+	y.taps.set(&a)
 	if d.bias >= 0 {
 		a.Bias = address(x.F32(d.bias), first)
 	}
@@ -173,34 +192,4 @@ func packColumns(dst []float32, src *graph.Const, at, n, k, lanes, from, to int)
 			clear(d[copy(d, row[(p-from)*lanes:]):])
 		}
 	}
-}
-
-// dynamic is a product whose y is computed at run time: each task packs its panels.
-func (p *product) dynamic(c *graph.Call) (graph.Step, error) {
-	d, err := newDenseProduct(p, c)
-	if err != nil {
-		return graph.Step{}, err
-	}
-	lanes := d.kernel.Lanes
-	d.panels = min(max(1, blockY/max(1, p.k*lanes)), max(1, d.allPanels()))
-	d.rows = max(1, p.m)
-	if all := p.batch * ((d.allPanels() + d.panels - 1) / d.panels); all > 0 && all < 16 {
-		d.rows = max(min(d.rows, 128), d.rows*all/16)
-	}
-	step := graph.Parallel("gemm dynamic "+c.Level.String(), d.count(), func(x *graph.Exec, task int) error {
-		t := d.task(task)
-		w := x.Scratch()
-		y := x.F32(p.y)[p.yAt.at(t.batch)*p.k*p.n:]
-		first := t.panel * lanes
-		panels := (t.columns + lanes - 1) / lanes
-		if p.ty {
-			gemm.PackRows(w, t.columns, p.k, lanes, func(i int) []float32 { return y[(first+i)*p.k:][:p.k] }, nil, 0, panels)
-		} else {
-			gemm.PackCols(w, t.columns, p.k, lanes, y[min(first, len(y)):], p.n, 0, panels)
-		}
-		d.run(x, t, w)
-		return nil
-	})
-	step.Scratch = 4 * d.panels * p.k * lanes
-	return step, nil
 }
