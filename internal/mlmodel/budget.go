@@ -57,8 +57,8 @@ var modelLayout = sync.OnceValue(func() *layout {
 	return makeLayout(new(spec.Model).ProtoReflect().Type(), map[protoreflect.FullName]*layout{})
 })
 
-// described is what describing adds to a message of the named type.
-var described = map[protoreflect.Name]int64{
+// descriptionCost is what describing adds to a message of the named type.
+var descriptionCost = map[protoreflect.Name]int64{
 	"FeatureDescription":  nameSlot + int64(reflect.TypeFor[Feature]().Size()+reflect.TypeFor[TensorConstraint]().Size()+reflect.TypeFor[ImageConstraint]().Size()),
 	"FunctionDescription": nameSlot + int64(reflect.TypeFor[Function]().Size()),
 	"Model":               int64(reflect.TypeFor[Description]().Size() + reflect.TypeFor[PipelineStep]().Size()),
@@ -76,7 +76,7 @@ func makeLayout(t protoreflect.MessageType, done map[protoreflect.FullName]*layo
 	size := int64(reflect.TypeOf(t.Zero().Interface()).Elem().Size())
 	l := &layout{
 		name:   string(d.Name()),
-		size:   size + size/8 + described[d.Name()], // allocations come in size classes
+		size:   size + size/8 + descriptionCost[d.Name()], // allocations come in size classes
 		fields: map[protowire.Number]*fieldLayout{},
 	}
 	done[d.FullName()] = l
