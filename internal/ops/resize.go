@@ -14,7 +14,7 @@ var resizeOps = []*graph.Op{
 	resizer("upsample_bilinear", "The last two dimensions of x scaled, interpolated linearly.", upsampleBilinear,
 		graph.Def("scale_factor_height", graph.Numeric, 1), graph.Def("scale_factor_width", graph.Numeric, 1),
 		graph.Def("align_corners", graph.Bool, true), graph.Opt("half_pixel_centers", graph.Bool)),
-	resizer("resize_nearest_neighbor", "The last two dimensions of x brought to a size, each element the one at or before its place.", resizeNearest,
+	resizer("resize_nearest_neighbor", "The last two dimensions of x brought to a size, each element the one that its centre falls on.", resizeNearest,
 		graph.In("target_size_height", graph.Int), graph.In("target_size_width", graph.Int)),
 	resizer("resize_bilinear", "The last two dimensions of x brought to a size, interpolated linearly on the grid of sampling_mode.", resizeBilinear,
 		graph.Def("target_size_height", graph.Int, 1), graph.Def("target_size_width", graph.Int, 1), graph.Def("sampling_mode", graph.String, "DEFAULT")),
@@ -134,7 +134,7 @@ func upsampleNearest(c *graph.Call) (sizing, error) {
 
 func resizeNearest(c *graph.Call) (sizing, error) {
 	m, err := targets(c)
-	return sizing{sizes: m, nearest: true, taps: floorTaps}, err
+	return sizing{sizes: m, nearest: true, taps: centreTaps}, err
 }
 
 func upsampleBilinear(c *graph.Call) (sizing, error) {
@@ -235,11 +235,14 @@ func gridOf(c *graph.Call, arg int) (gridFunc, error) {
 	return grids[mode], err
 }
 
-// floorTaps take the element at or before place i·n/m.
-func floorTaps(n, m int) []tap {
+// floorTaps take the element at or before place i·n/m, centreTaps that at or before (i+1/2)·n/m.
+func floorTaps(n, m int) []tap  { return stepTaps(n, m, 0) }
+func centreTaps(n, m int) []tap { return stepTaps(n, m, 1) }
+
+func stepTaps(n, m, half int) []tap {
 	t := make([]tap, m)
 	for i := range t {
-		k := int32(i * n / m)
+		k := int32((2*i + half) * n / (2 * m))
 		t[i] = tap{lo: k, hi: k}
 	}
 	return t

@@ -114,9 +114,6 @@ func tilePlan(c *graph.Call) (box, error) {
 	st := rowMajor(x)
 	var b box
 	for i, r := range reps {
-		if r <= 0 {
-			return box{}, c.Errorf(1, "%v, want positive numbers", reps)
-		}
 		if err := checkShape(c, 1, []int{r, max(x[i], 1)}); err != nil {
 			return box{}, err
 		}
