@@ -25,7 +25,8 @@ func (CPU) Usable() error { return nil }
 
 // Load makes the graph of a function and plans it for its default shapes, each
 // enumerated one and both ends of each range, so that what cannot run fails here.
-func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (backend.Program, error) {
+func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (_ backend.Program, err error) {
+	defer guard(&err)()
 	fn, err := lower.Graph(m, c.Function)
 	if err != nil {
 		return nil, err
@@ -115,6 +116,11 @@ func (p *program) one(r *run, j *backend.Job, i int, st *state) error {
 }
 
 func (r *run) setInput(v *graph.Value, t graph.Type, s graph.Slot) {
+	if have := r.known[v.ID].Type.Shape; have != nil && tensor.EqualShape(have, t.Shape) {
+		t.Shape = have
+	} else {
+		t.Shape = append([]int{}, t.Shape...) // plans keep it, and s belongs to the caller
+	}
 	r.known[v.ID] = graph.Operand{Value: v, Type: t}
 	r.slots[slotOf(v, graph.Plain)] = s
 }

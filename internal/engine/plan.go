@@ -298,20 +298,24 @@ func (p *planner) constOf(v *graph.Value) *graph.Const {
 	return p.known[v.ID].Const
 }
 
-// export tells the run what it has to know of the segment's values.
+// export tells the run what later segments, nested blocks and the block's
+// results have to know of the segment's values.
 func (p *planner) export() {
+	wanted := p.later
+	for _, c := range p.calls {
+		for _, v := range c.reads {
+			wanted[v] = true
+		}
+	}
 	for _, id := range p.set {
 		o := p.known[id]
-		if o.Value == nil {
+		if o.Value == nil || !wanted[o.Value] && !o.Type.Bound {
 			continue
 		}
 		p.seg.exports = append(p.seg.exports, o)
 		if o.Type.Bound {
 			p.seg.dynamic = append(p.seg.dynamic, o.Value)
 		}
-	}
-	for _, id := range p.set {
-		p.known[id] = graph.Operand{}
 	}
 }
 

@@ -21,7 +21,8 @@ func (Reference) Name() string  { return "reference" }
 func (Reference) Usable() error { return nil }
 
 // Load implements backend.Backend.
-func (Reference) Load(_ context.Context, m *mlmodel.Model, c backend.Config) (backend.Program, error) {
+func (Reference) Load(_ context.Context, m *mlmodel.Model, c backend.Config) (_ backend.Program, err error) {
+	defer guard(&err)()
 	fn, err := lower.Graph(m, c.Function)
 	if err != nil {
 		return nil, err
@@ -59,9 +60,10 @@ func (p *reference) Run(ctx context.Context, j *backend.Job) error {
 	return nil
 }
 
-func (p *reference) one(ctx context.Context, j *backend.Job, i int, st *state) error {
+func (p *reference) one(ctx context.Context, j *backend.Job, i int, st *state) (err error) {
+	defer guard(&err)()
 	slots := map[*graph.Value]graph.Slot{}
-	err := p.feats.read(j.In[i], func(v *graph.Value, _ graph.Type, s graph.Slot) { slots[v] = s })
+	err = p.feats.read(j.In[i], func(v *graph.Value, _ graph.Type, s graph.Slot) { slots[v] = s })
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"coreml/internal/fault"
 	"coreml/internal/graph"
+	"coreml/tensor"
 )
 
 // run is one execution of a program: its slots and activations. Runs are pooled,
@@ -72,9 +73,11 @@ func (r *run) end() {
 func (r *run) forget() {
 	r.ctx, r.profile, r.grown = nil, nil, 0
 	for _, v := range r.prog.fn.Body.Inputs {
-		for f := range graph.Forms {
-			r.slots[slotOf(v, graph.Form(f))] = graph.Slot{}
+		f := graph.Plain
+		if v.Type.Kind == graph.KindState {
+			f = stateForm(v.Type)
 		}
+		r.slots[slotOf(v, f)] = graph.Slot{}
 	}
 	r.stack.release(mark{})
 }
@@ -82,13 +85,19 @@ func (r *run) forget() {
 // body runs the function. The inputs are in their slots, their types in known.
 // The results are valid until the run is released.
 func (r *run) body() (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("engine: %w: %s", fault.Runtime, describePanic(p))
-		}
-	}()
+	defer guard(&err)()
 	return r.block(r.prog.fn.Body)
+}
+
+// guard makes a panic, or a fault in mapped memory, the caller's error: defer guard(&err)().
+func guard(err *error) func() {
+	was := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(was)
+		if p := recover(); p != nil {
+			*err = fmt.Errorf("engine: %w: %s", fault.Runtime, describePanic(p))
+		}
+	}
 }
 
 // block runs a block whose inputs are in place, one segment after the other.
@@ -110,6 +119,9 @@ func (r *run) segment(seg *segment) error {
 	if err := r.bind(seg); err != nil {
 		return err
 	}
+	for i := range seg.exports {
+		r.known[seg.exports[i].Value.ID] = seg.exports[i]
+	}
 	for i := range seg.steps {
 		if err := r.ctx.Err(); err != nil {
 			return err
@@ -120,9 +132,6 @@ func (r *run) segment(seg *segment) error {
 			}
 			return located(seg.steps[i].call.Node, fault.As(fault.Runtime, err))
 		}
-	}
-	for i := range seg.exports {
-		r.known[seg.exports[i].Value.ID] = seg.exports[i]
 	}
 	for _, v := range seg.dynamic {
 		k := &r.known[v.ID]
@@ -258,11 +267,14 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 		return fmt.Errorf("block %d: %d arguments: %w: want %d", b, len(args), fault.Invalid, len(block.Inputs))
 	}
 	for i, v := range block.Inputs {
+		r.slots[slotOf(v, graph.Plain)] = args[i]
 		t := v.Type
 		if t.Kind == graph.KindTensor {
-			t.Shape = args[i].Shape
+			// Plans keep what they were made for, and the caller may reuse its slice.
+			if t.Shape = r.known[v.ID].Type.Shape; !tensor.EqualShape(t.Shape, args[i].Shape) || t.Shape == nil {
+				t.Shape = append([]int{}, args[i].Shape...)
+			}
 		}
-		r.slots[slotOf(v, graph.Plain)] = args[i]
 		r.known[v.ID] = graph.Operand{Value: v, Type: t}
 	}
 	err := r.block(block)

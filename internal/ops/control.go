@@ -109,9 +109,18 @@ func finish(x *graph.Exec, types []graph.Type, out []graph.Slot) error {
 		if err := holds(out[i], t); err != nil {
 			return fmt.Errorf("output %d: %w", i, err)
 		}
-		x.Slots[x.Out[i]] = out[i]
+		give(x, i, t, out[i])
 	}
 	return nil
+}
+
+// give hands out one result. One of a known size has a place, inside which others may lie already.
+func give(x *graph.Exec, o int, t graph.Type, s graph.Slot) {
+	if t.Kind == graph.KindTensor && t.Static() && t.DType != tensor.String {
+		copy(x.OutBytes(o), s.Data)
+		return
+	}
+	x.Slots[x.Out[o]] = s
 }
 
 // holds checks that memory holds a tensor of a declared type.
