@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"math"
+
 	"coreml/internal/graph"
 	"coreml/tensor"
 )
@@ -42,10 +44,9 @@ var matmulOps = []*graph.Op{
 // product is a batch of matrix products [m, k] · [k, n].
 type product struct {
 	batch, m, n, k int
-	xAt, yAt       walk // the matrix of each operand that product number i takes
-	tx, ty         bool // stored [k, m], [n, k]
-	x, y, bias     int  // operands; bias -1: none
-	ints           bool
+	xAt, yAt       walk  // the matrix of each operand that product number i takes
+	tx, ty         bool  // stored [k, m], [n, k]
+	x, y, bias     int   // operands; bias -1: none
 	shape          []int // of the result
 }
 
@@ -61,9 +62,6 @@ func newLinear(c *graph.Call) (*product, error) {
 	if c.Given(2) {
 		if p.bias = c.At(2); c.Type(2).Elements() != p.n {
 			return nil, c.Errorf(2, "%d values, want %d", c.Type(2).Elements(), p.n)
-		}
-		if c.Type(2).DType.IsFloat() != c.Type(0).DType.IsFloat() {
-			return nil, c.Errorf(2, "%v beside x of %v", c.Type(2).DType, c.Type(0).DType)
 		}
 	}
 	lead := x[:len(x)-1]
@@ -127,15 +125,10 @@ func newMatmul(c *graph.Call) (*product, error) {
 	return p, p.check(c)
 }
 
-// check compares the operands' types and bounds the result.
+// check bounds the result.
 func (p *product) check(c *graph.Call) error {
 	if _, ok := tensor.Elements(p.shape); !ok {
 		return c.Errorf(0, "a product of shape %v is too large", p.shape)
-	}
-	x, y := c.Type(0).DType, c.Type(1).DType
-	p.ints = !x.IsFloat()
-	if y.IsFloat() == p.ints {
-		return c.Errorf(1, "%v beside x of %v", y, x)
 	}
 	return nil
 }
@@ -164,9 +157,20 @@ func inferMatmul(c *graph.Call) ([]graph.Type, error) {
 func (p *product) step(c *graph.Call) (graph.Step, error) {
 	var step graph.Step
 	var err error
+	ints, used := 0, 0 // operands that are integers, and operands
+	for _, i := range []int{p.x, p.y, p.bias} {
+		if i >= 0 {
+			used++
+		}
+		if i >= 0 && !c.In[i].Type.DType.IsFloat() {
+			ints++
+		}
+	}
 	switch {
-	case p.ints:
-		step, err = p.integers(c)
+	case ints == used:
+		step = p.integers()
+	case ints > 0:
+		step, err = p.mixed(c)
 	case c.In[p.y].Const != nil && c.In[p.y].Type.Elements() > 0:
 		step, err = p.packed(c)
 	default:
@@ -177,27 +181,71 @@ func (p *product) step(c *graph.Call) (graph.Step, error) {
 }
 
 // integers multiplies int32 values; sums wrap around.
-func (p *product) integers(c *graph.Call) (graph.Step, error) {
-	xm, xk := p.xStrides()
-	yk, yn := p.n, 1
-	if p.ty {
-		yk, yn = 1, p.k
-	}
+func (p *product) integers() graph.Step {
 	return graph.Parallel("matmul int32", p.batch*p.m, func(x *graph.Exec, task int) error {
-		b, i := task/p.m, task%p.m
 		row := x.OutI32(0)[task*p.n:][:p.n]
-		a, y := x.I32(p.x)[p.xAt.at(b)*p.m*p.k:], x.I32(p.y)[p.yAt.at(b)*p.k*p.n:]
+		a, y := x.I32(p.x), x.I32(p.y)
 		for j := range row {
 			row[j] = 0
 			if p.bias >= 0 {
 				row[j] = x.I32(p.bias)[j]
 			}
-			for s := range p.k {
-				row[j] += a[i*xm+s*xk] * y[s*yk+j*yn]
+			p.terms(task, j, func(i, k int) { row[j] += a[i] * y[k] })
+		}
+		return nil
+	})
+}
+
+// terms calls f with the elements of x and y whose products make up column j of row task of the batch.
+func (p *product) terms(task, j int, f func(i, k int)) {
+	b, i := task/p.m, task%p.m
+	xm, xk := p.xStrides()
+	yk, yn := p.n, 1
+	if p.ty {
+		yk, yn = 1, p.k
+	}
+	at, from := p.xAt.at(b)*p.m*p.k+i*xm, p.yAt.at(b)*p.k*p.n+j*yn
+	for s := range p.k {
+		f(at+s*xk, from+s*yk)
+	}
+}
+
+// mixed is a product of integers with floats, which is defined where one operand is a constant. The
+// result is truncated if it is int32.
+func (p *product) mixed(c *graph.Call) (graph.Step, error) {
+	post, err := newChain(c)
+	if err != nil {
+		return graph.Step{}, err
+	}
+	x, y, bias := numbers(c, p.x), numbers(c, p.y), numbers(c, p.bias)
+	float := c.Out[0].Type.DType.IsFloat()
+	step := graph.Parallel("matmul mixed", p.batch*p.m, func(e *graph.Exec, task int) error {
+		for j := range p.n {
+			sum := 0.0
+			if p.bias >= 0 {
+				sum = bias(e, j)
+			}
+			p.terms(task, j, func(i, k int) { sum += x(e, i) * y(e, k) })
+			if at := task*p.n + j; float {
+				e.OutF32(0)[at] = float32(sum)
+			} else {
+				e.OutI32(0)[at] = int32(min(max(sum, math.MinInt32), math.MaxInt32))
 			}
 		}
 		return nil
-	}), nil
+	})
+	if !post.empty() {
+		step.Phases = append(step.Phases, postPhase(post, c.Out[0].Type.Elements()))
+	}
+	return step, nil
+}
+
+// numbers reads elements of an operand of any numeric type.
+func numbers(c *graph.Call, in int) func(x *graph.Exec, i int) float64 {
+	if in < 0 || c.In[in].Type.DType.IsFloat() {
+		return func(x *graph.Exec, i int) float64 { return float64(x.F32(in)[i]) }
+	}
+	return func(x *graph.Exec, i int) float64 { return float64(x.I32(in)[i]) }
 }
 
 // xStrides are the distances between the rows of x and between the elements of a row.
