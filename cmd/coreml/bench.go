@@ -98,16 +98,15 @@ func bench(cmd *cobra.Command, o *benchFlags, path string) error {
 	if o.serve {
 		return s.serve(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 	}
-	p, err := s.countFlops(cmd.Context())
-	if err != nil {
-		return err
-	}
 	if o.profile {
-		p = &engine.Profile{}
-		if err := s.measureProfile(cmd.Context(), p); err != nil {
+		p, err := s.measureProfile(cmd.Context())
+		if err != nil {
 			return err
 		}
 		return printProfile(cmd.OutOrStdout(), o, p)
+	}
+	if err := s.countFlops(cmd.Context()); err != nil {
+		return err
 	}
 	r, err := s.measure(cmd.Context())
 	if err != nil {
@@ -230,28 +229,23 @@ func (s *subject) measure(ctx context.Context) (*benchResult, error) {
 }
 
 // countFlops profiles one round for what its kernels say they compute.
-func (s *subject) countFlops(ctx context.Context) (*engine.Profile, error) {
+func (s *subject) countFlops(ctx context.Context) error {
 	p := &engine.Profile{}
-	if err := s.measureRounds(engine.WithProfile(ctx, p), 0); err != nil {
-		return nil, err
-	}
+	_, err := s.rounds(engine.WithProfile(ctx, p), 0, 1)
 	for _, st := range p.Steps {
 		s.flops += float64(st.Calls) * st.Flops
 	}
-	return p, nil
-}
-
-func (s *subject) measureRounds(ctx context.Context, d time.Duration) error {
-	_, err := s.rounds(ctx, d, 1)
 	return err
 }
 
-func (s *subject) measureProfile(ctx context.Context, p *engine.Profile) error {
+func (s *subject) measureProfile(ctx context.Context) (*engine.Profile, error) {
 	d := time.Duration(s.flags.seconds * float64(time.Second))
-	if err := s.measureRounds(ctx, d/10); err != nil {
-		return err
+	if _, err := s.rounds(ctx, d/10, 1); err != nil {
+		return nil, err
 	}
-	return s.measureRounds(engine.WithProfile(ctx, p), d)
+	p := &engine.Profile{}
+	_, err := s.rounds(engine.WithProfile(ctx, p), d, 1)
+	return p, err
 }
 
 // firstTensor is the first output that is a tensor, in the description's order.

@@ -77,8 +77,8 @@ func (r *benchResult) print(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\n", name, ms(l.P50), ms(l.P95), ms(l.P99), ms(l.Min), l.N)
 	}
 	if r.FirstCall != nil {
-		row("first call", r.FirstCall)
-		row(fmt.Sprintf("the %d others", r.Calls-1), &r.latency)
+		row("call 0", r.FirstCall)
+		row(fmt.Sprintf("calls 1…%d", r.Calls-1), &r.latency)
 	} else {
 		row("a prediction", &r.latency)
 	}
@@ -94,7 +94,7 @@ func (r *benchResult) print(w io.Writer) error {
 		fmt.Fprint(w, ")")
 	}
 	fmt.Fprintf(w, "\nload %s, first prediction %s, process start to first answer %s\n", ms(r.LoadMS), ms(r.FirstMS), ms(r.StartToFirst))
-	_, err := fmt.Fprintf(w, "peak memory %.1f MiB; packed weights %s, activations %s\n", r.RSS, formatBytes(r.WeightBytes), formatBytes(r.Activations))
+	_, err := fmt.Fprintf(w, "peak memory %.1f MiB; beside the file, weights take %s, activations %s\n", r.RSS, formatBytes(r.WeightBytes), formatBytes(r.Activations))
 	return err
 }
 

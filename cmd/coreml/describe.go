@@ -39,7 +39,11 @@ func printFeatures(w io.Writer, l []coreml.Feature) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for i := range l {
 		d := &l[i]
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", d.Name, typeName(d), cut(d.ShortDescription, 80))
+		fmt.Fprintf(t, "  %s\t%s", d.Name, typeName(d))
+		if d.ShortDescription != "" {
+			fmt.Fprintf(t, "\t%s", cut(d.ShortDescription, 80))
+		}
+		fmt.Fprintln(t)
 	}
 	t.Flush()
 }

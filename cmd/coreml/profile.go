@@ -12,7 +12,7 @@ import (
 	"coreml/internal/kernel/cpu"
 )
 
-// profileRow is a step, or all steps with the same operator or kernel.
+// profileRow is a step, in all plans that have it, or all steps with the same operator or kernel.
 type profileRow struct {
 	Name   string  `json:"name,omitempty"`
 	Op     string  `json:"op,omitempty"`
@@ -40,19 +40,19 @@ var container = map[string]bool{"cond": true, "while_loop": true}
 
 func reportProfile(p *engine.Profile, threads int, peak float64) *profileReport {
 	r := &profileReport{Threads: threads, Peak: peak}
-	ops, kernels := map[string]*profileRow{}, map[string]*profileRow{}
+	steps, ops, kernels := map[string]*profileRow{}, map[string]*profileRow{}, map[string]*profileRow{}
 	for i := range p.Steps {
 		s := &p.Steps[i]
 		if container[s.Op] {
 			continue
 		}
-		row := profileRow{Name: s.Name, Op: s.Op, Kernel: s.Kernel, Calls: s.Calls, MS: milliseconds(s.Time), flop: float64(s.Calls) * s.Flops}
+		row := profileRow{Calls: s.Calls, MS: milliseconds(s.Time), flop: float64(s.Calls) * s.Flops}
 		r.TotalMS += row.MS
-		r.Steps = append(r.Steps, row)
+		addRow(steps, s.Name+"\x00"+s.Op+"\x00"+s.Kernel, profileRow{Name: s.Name, Op: s.Op, Kernel: s.Kernel}, &row)
 		addRow(ops, s.Op, profileRow{Op: s.Op}, &row)
 		addRow(kernels, s.Kernel, profileRow{Kernel: s.Kernel}, &row)
 	}
-	r.Ops, r.Kernels = rows(ops), rows(kernels)
+	r.Steps, r.Ops, r.Kernels = rows(steps), rows(ops), rows(kernels)
 	for _, l := range [][]profileRow{r.Steps, r.Ops, r.Kernels} {
 		for i := range l {
 			l[i].finish(r)
@@ -84,7 +84,9 @@ func rows(m map[string]*profileRow) []profileRow {
 	for _, r := range m {
 		l = append(l, *r)
 	}
-	slices.SortFunc(l, func(a, b profileRow) int { return slices.Compare([]string{a.Op, a.Kernel}, []string{b.Op, b.Kernel}) })
+	slices.SortFunc(l, func(a, b profileRow) int {
+		return slices.Compare([]string{a.Name, a.Op, a.Kernel}, []string{b.Name, b.Op, b.Kernel})
+	})
 	return l
 }
 
