@@ -268,8 +268,8 @@ func (t *attentionTask) tiles() {
 			continue
 		}
 		if !packed {
-			t.packKeys(keys)
-			gemm.PackCols(values, t.ev, t.count, lanes, t.v, t.ev, 0, (t.ev+lanes-1)/lanes)
+			t.gemm.PackMatrix(keys, t.count, t.e, t.k, t.e, true, 0, (t.count+lanes-1)/lanes)
+			t.gemm.PackMatrix(values, t.ev, t.count, t.v, t.ev, false, 0, (t.ev+lanes-1)/lanes)
 			packed = true
 		}
 		score.A = address(t.buf, t.parts.query+i*t.e)
@@ -281,19 +281,6 @@ func (t *attentionTask) tiles() {
 			sum.C = address(t.out, i*t.ev)
 			t.gemm.Run(n, t.ev, &sum)
 		}
-	}
-}
-
-// packKeys brings the keys of the block into panel form: a transposition of lanes keys at a time.
-func (t *attentionTask) packKeys(dst []float32) {
-	lanes := t.gemm.Lanes
-	for j := 0; j < t.count; j += lanes {
-		panel := dst[j*t.e:][:t.e*lanes]
-		n := min(lanes, t.count-j)
-		if n < lanes {
-			clear(panel)
-		}
-		t.vec.Transpose(panel, lanes, t.k[j*t.e:], t.e, n, t.e)
 	}
 }
 

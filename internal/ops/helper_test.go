@@ -124,7 +124,7 @@ func near(t *testing.T, got result, shape []int, want []float32, tol float64) {
 	}
 	for i := range v {
 		if d := math.Abs(float64(v[i]) - float64(want[i])); !(d <= tol) && v[i] != want[i] {
-			t.Fatalf("element %d of %v: %v, want %v", i, v, v[i], want[i])
+			t.Fatalf("element %d of %d: %v, want %v", i, len(v), v[i], want[i])
 		}
 	}
 }

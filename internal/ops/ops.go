@@ -13,7 +13,7 @@ import (
 func families() [][]*graph.Op {
 	return [][]*graph.Op{
 		reshapeOps, transposeOps, sliceOps, concatOps, shapeOps, gatherOps, scatterOps, padOps, resizeOps, cropResizeOps, resampleOps, spaceOps, listOps, controlOps, stateOps,
-		constexprOps, quantizeOps, einsumOps, attentionOps,
+		constexprOps, quantizeOps, einsumOps, attentionOps, recurrentOps,
 		convOps, poolOps, matmulOps,
 		unaryOps, activationOps, binaryOps, compareOps, convertOps, reduceOps, normOps, softmaxOps, sortOps, nmsOps, classifyOps, randomOps,
 	}
