@@ -44,22 +44,23 @@ func byColumns(bind func(*vec.Funcs) columns) floatReduction {
 	}}
 }
 
-// runs folds groups that consist of contiguous runs.
+// runs folds groups that consist of contiguous runs. Pieces of a run are joined in float64.
 func (k *columns) runs(c *graph.Call, r reducing, run int) graph.Step {
 	outer := r.over.count()
 	return byRows(c.Op.Name, r.kept.count(), outer*run, func(x *graph.Exec, i int) {
 		src, p := x.F32(0), r.kept.at(i)
-		dst := x.OutF32(0)[i : i+1]
-		acc := k.none
+		acc, first := k.none, true
 		for j := range outer {
 			at := p + r.over.at(j)
-			part := float64(k.run(src[at : at+run]))
-			if j == 0 {
-				acc = part
-			} else {
-				acc = k.join(acc, part)
+			for lo := at; lo < at+run; lo += colBlock {
+				part := float64(k.run(src[lo:min(lo+colBlock, at+run)]))
+				if !first {
+					part = k.join(acc, part)
+				}
+				acc, first = part, false
 			}
 		}
+		dst := x.OutF32(0)[i : i+1]
 		dst[0] = float32(acc)
 		k.finish(dst, outer*run)
 	})
