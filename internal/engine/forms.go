@@ -157,7 +157,9 @@ func (p *planner) insertReorders() {
 		}
 		for i := range c.call.In {
 			o := &c.call.In[i]
-			o.Form = r.formFor(c, i, half)
+			if o.Form = r.formFor(c, i, half); o.Form == graph.Blocked {
+				o.Const = nil // it is data now, behind a reorder
+			}
 			if o.Const == nil && o.Type.Kind != graph.KindState {
 				r.need(o.Value, o.Form)
 			}
@@ -196,10 +198,10 @@ func (r *reorders) formFor(c *pcall, i int, half uint64) graph.Form {
 	switch {
 	case o.Type.Kind == graph.KindState:
 		return stateForm(o.Type)
-	case o.Const != nil:
-		return graph.Plain
 	case c.blocked && c.fit.In>>i&1 != 0:
 		return graph.Blocked
+	case o.Const != nil:
+		return graph.Plain
 	case half>>i&1 != 0 && r.have[slotOf(o.Value, graph.Half)]:
 		return graph.Half
 	}
@@ -241,7 +243,7 @@ func (r *reorders) need(v *graph.Value, f graph.Form) {
 			from = g
 		}
 	}
-	if from == f { // made before the segment
+	if from == f { // made before the segment, or a constant
 		r.have[to] = true
 		return
 	}
@@ -252,7 +254,7 @@ func (r *reorders) need(v *graph.Value, f graph.Form) {
 	n := &graph.Node{ID: -1, Name: v.Name, Op: ops.Reorder, Args: [][]*graph.Value{{v}}, Out: []*graph.Value{v}}
 	c := graph.NewCall(n, r.p.prog.level, r.p.look)
 	c.Store = r.p.prog
-	c.In[0].Form, c.In[0].Const = from, nil
+	c.In[0].Form = from
 	c.Out[0].Form, c.Out[0].Type = f, c.In[0].Type
 	pc := newPcall(c)
 	pc.in[0], pc.out[0] = slotOf(v, from), to

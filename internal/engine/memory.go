@@ -224,18 +224,18 @@ func (m *memory) canOverwrite(i int, c *pcall, a graph.Alias, in home, size int)
 	if m.stores[in.store].external {
 		return m.canUpdateState(i, c, a, in)
 	}
-	if in.size != size || m.stores[in.store].last > i || m.readsElsewhere(c, a.In, in) {
+	if in.size != size || m.stores[in.store].last > i || m.readsElsewhere(c, a, in) {
 		return false
 	}
 	_, placed := m.placed[c.out[a.Out]]
 	return !placed
 }
 
-// readsElsewhere reports whether c reads the memory of its operand k through
-// another operand too, in another way or after the result has been begun.
-func (m *memory) readsElsewhere(c *pcall, k int, in home) bool {
+// readsElsewhere reports whether c reads the memory that a lets it overwrite
+// through another operand too, in another way or after the result has been begun.
+func (m *memory) readsElsewhere(c *pcall, a graph.Alias, in home) bool {
 	for j, s := range c.in {
-		if h, ok := m.homes[s]; j != k && ok && h.store == in.store && (j >= c.call.Own || h != in) {
+		if h, ok := m.homes[s]; j != a.In && ok && h.store == in.store && (a.Alone || j >= c.call.Own || h != in) {
 			return true
 		}
 	}
@@ -246,7 +246,7 @@ func (m *memory) readsElsewhere(c *pcall, k int, in home) bool {
 // then written to this very state, if nobody reads the old version any more.
 func (m *memory) canUpdateState(i int, c *pcall, a graph.Alias, in home) bool {
 	st := m.stores[in.store]
-	if in.off != 0 || st.last > i || c.call.Out[a.Out].Form != c.call.In[a.In].Form {
+	if in.off != 0 || st.last > i || c.call.Out[a.Out].Form != c.call.In[a.In].Form || m.readsElsewhere(c, a, in) {
 		return false
 	}
 	for _, d := range m.p.calls[i+1:] {

@@ -197,7 +197,13 @@ func (r *run) limit() int64 {
 	return max(1, r.prog.config.MemoryLimit-r.grown)
 }
 
-func (r *run) step(s *step) error {
+// step runs one step; a panic names the operation.
+func (r *run) step(s *step) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %s", fault.Runtime, describePanic(p))
+		}
+	}()
 	if s.call.Op.Effect {
 		r.wrote = true
 	}
