@@ -181,6 +181,15 @@ func TestProgramLabels(t *testing.T) {
 			}
 		}
 	}
+	for name, classes := range map[string]*spec.Argument{
+		"computed": {Arguments: []*spec.Argument_Binding{{Binding: &spec.Argument_Binding_Name{Name: "x"}}}},
+		"absent":   {},
+	} {
+		d, err := describe(newProgram(&spec.Operation{Type: "classify", Inputs: map[string]*spec.Argument{"classes": classes}}))
+		if err != nil || d.ClassLabels != nil {
+			t.Errorf("%s classes: got %v, %v, want none", name, d.ClassLabels, err)
+		}
+	}
 }
 
 // Xcode's edits lie beside the model and replace its words.

@@ -93,6 +93,7 @@ var hostileNames = map[string]string{
 	"stream":         "weights/weight.bin:other",
 	"NUL":            "weights/weight.bin\x00.txt",
 	"empty":          "",
+	"not UTF-8":      "weights/\xff",
 	"too long":       strings.Repeat("a/", 3000) + "b",
 }
 
@@ -104,7 +105,9 @@ func TestHostileWeightNames(t *testing.T) {
 		}, ErrInvalid, "want a "})
 	}
 	for name, file := range hostileNames {
-		add(name, modelPath+file)
+		if name != "not UTF-8" { // no string of a model file can be that
+			add(name, modelPath+file)
+		}
 	}
 	add("no prefix", "weights/weight.bin")
 	add("other prefix", "@other_path/weights/weight.bin")
@@ -114,6 +117,9 @@ func TestHostileWeightNames(t *testing.T) {
 func TestHostileModelNames(t *testing.T) {
 	var refusals []refusal
 	for name, file := range hostileNames {
+		if name == "not UTF-8" { // nor any in JSON
+			continue
+		}
 		refusals = append(refusals, refusal{name, func(p *testPackage) { p.modelPath = file }, ErrInvalid, ""})
 	}
 	checkRefusals(t, refusals)
@@ -245,6 +251,19 @@ func TestHostileWeights(t *testing.T) {
 	})
 }
 
+// overlayManifest lists an overlay beside the model.
+func overlayManifest(name, path string) []byte {
+	return fmt.Appendf(nil, `{"fileFormatVersion":"1.0.0","rootModelIdentifier":"A","itemInfoEntries":{
+		"A":{"path":"com.apple.CoreML/model.mlmodel"},"B":{"name":%q,"path":%q}}}`, name, path)
+}
+
+func withOverlay(name, contents string) func(p *testPackage) {
+	return func(p *testPackage) {
+		p.manifest = overlayManifest(name, "overlay")
+		p.extra = map[string]string{"Data/overlay": contents}
+	}
+}
+
 // What stands most often where a file of a model should.
 func TestMishaps(t *testing.T) {
 	const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
@@ -270,6 +289,18 @@ func TestMishaps(t *testing.T) {
 		{"model of version 11", func(p *testPackage) { p.model.SpecificationVersion = 11 }, ErrUnsupported, "version 11: want at most 10"},
 		{"model of version 0", func(p *testPackage) { p.model.SpecificationVersion = 0 }, ErrInvalid, "no specification version"},
 		{"model without description", func(p *testPackage) { p.model.Description = nil }, ErrInvalid, "and description"},
+		{"manifest with a foul name", func(p *testPackage) {
+			p.manifest = []byte(`{"itemInfoEntries":{"\n` + strings.Repeat("x", 5000) + `":{"name":9}}}`)
+		}, ErrInvalid, "unexpected JSON value at byte"},
+		{"overlay is a pointer", withOverlay("FeatureDescriptions.json", pointer), ErrLoad, "Git LFS"},
+		{"overlay is no JSON", withOverlay("FeatureDescriptions.json", "[1"), ErrInvalid, "is not an overlay"},
+		{"overlay is too large", withOverlay("Metadata.json", strings.Repeat(" ", maxManifestBytes+1)), ErrLimit, "at most 1048576"},
+		{"overlay outside", func(p *testPackage) {
+			p.manifest = overlayManifest("Metadata.json", "../../secret")
+		}, ErrInvalid, `"../../secret"`},
+		{"overlay is a folder", func(p *testPackage) {
+			p.manifest = overlayManifest("Metadata.json", "com.apple.CoreML/dir")
+		}, ErrInvalid, "is a folder"},
 		{"overlay listed twice", func(p *testPackage) {
 			p.manifest = []byte(`{"fileFormatVersion":"1.0.0","rootModelIdentifier":"A","itemInfoEntries":{
 				"A":{"path":"com.apple.CoreML/model.mlmodel"},
@@ -315,18 +346,52 @@ func TestMishapsOfThePathItself(t *testing.T) {
 	}
 }
 
+func TestCheckName(t *testing.T) {
+	for name, file := range hostileNames {
+		if err := checkName("somewhere", file); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "somewhere: ") {
+			t.Errorf("%s: got %v, want ErrInvalid that says where", name, err)
+		}
+	}
+	for _, file := range []string{"a", "com.apple.CoreML/weights/weight.bin", "..a/...", "a b/ä"} {
+		if err := checkName("", file); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A folder with one model stands for it, and so does a model file in a package.
 func TestOpenByFolderAndByModelFile(t *testing.T) {
 	pkg := newPackage().write(t)
-	for _, name := range []string{filepath.Dir(pkg), filepath.Join(pkg, "Data/com.apple.CoreML/model.mlmodel")} {
+	single := t.TempDir()
+	writeFile(t, filepath.Join(single, "a.mlmodel"), encode(newProgram()))
+	for _, name := range []string{filepath.Dir(pkg), single, filepath.Join(pkg, "Data/com.apple.CoreML/model.mlmodel")} {
 		m, err := Open(name)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		if _, err := m.Blob(weightFile, 64); err != nil {
+		if _, err := m.Blob(weightFile, 64); err != nil && name != single {
 			t.Error(err)
 		}
 		m.Close()
+	}
+}
+
+func TestInspectDoesWithoutWeights(t *testing.T) {
+	p := newPackage()
+	p.weights = nil
+	m, err := Inspect(p.write(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if m.Kind != "mlProgram" || m.Description.Opset != "CoreML7" {
+		t.Errorf("inspected as %s of opset %s", m.Kind, m.Description.Opset)
+	}
+	if _, err := m.Blob(weightFile, 64); !errors.Is(err, ErrInvalid) {
+		t.Errorf("got %v, want ErrInvalid", err)
+	}
+	if _, err := m.Blob("weights", 64); !errors.Is(err, ErrInvalid) {
+		t.Errorf("got %v, want ErrInvalid", err)
 	}
 }

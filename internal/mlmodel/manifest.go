@@ -2,6 +2,7 @@ package mlmodel
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -54,12 +55,17 @@ func parseManifest(data []byte) (*manifest, error) {
 	return m, nil
 }
 
-// jsonError keeps a name out of the file from being cited at length.
+// jsonError says where the JSON stops making sense, without citing the file.
 func jsonError(err error) error {
-	if text := err.Error(); len(text) > 2*maxQuoted {
-		return fmt.Errorf("%s…", strings.ToValidUTF8(text[:2*maxQuoted], ""))
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("JSON syntax error at byte %d", syntax.Offset)
 	}
-	return err
+	var mismatch *json.UnmarshalTypeError
+	if errors.As(err, &mismatch) {
+		return fmt.Errorf("unexpected JSON value at byte %d", mismatch.Offset)
+	}
+	return errors.New("not the expected JSON")
 }
 
 // modelFile is the name of the model file inside the package.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"unsafe"
 )
@@ -229,5 +230,6 @@ func (t *tree) candidates() (names []string, err error) {
 			names = append(names, entry.Name())
 		}
 	}
+	slices.Sort(names)
 	return names, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"unsafe"
 
 	"coreml/internal/spec"
 	"coreml/tensor"
@@ -262,3 +263,20 @@ var milDTypes = map[spec.DataType]tensor.DType{
 
 // DTypeOf is the element type that a program means, or Invalid.
 func DTypeOf(t spec.DataType) tensor.DType { return milDTypes[t] }
+
+// Discard says that the data of a blob are not needed for now: a mapped file's
+// pages leave memory, and come back from the file when they are touched.
+func (m *Model) Discard(data []byte) {
+	for _, c := range m.weights {
+		if c.unmap != nil && contains(c.data, data) {
+			discard(data)
+		}
+	}
+}
+
+// contains tells whether part is a part of whole, not only equal to one.
+func contains(whole, part []byte) bool {
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
+	offset := uintptr(unsafe.Pointer(unsafe.SliceData(part))) - start
+	return len(part) > 0 && offset < uintptr(len(whole)) && uintptr(len(part)) <= uintptr(len(whole))-offset
+}
