@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"coreml/internal/graph"
+	"coreml/internal/kernel/cpu"
+	"coreml/internal/kernel/vec"
 	"coreml/tensor"
 )
 
@@ -60,11 +62,17 @@ func (k *blockCode) row(v []float32, cell, phase int, scale, offset []float32) {
 		for i := range n {
 			m := min(per-phase, len(v))
 			shiftScale(v[:m], scale[i], offset[i])
+			if k.Scale.Type.DType == tensor.Float16 {
+				roundF16(v[:m], v[:m])
+			}
 			v, phase = v[m:], 0
 		}
 		cell += n
 	}
 }
+
+// roundF16 rounds a dequantised weight to the dtype that it has, which is its scale's. Exact at every level.
+var roundF16 = vec.For(cpu.Best()).RoundF16
 
 func shiftScale(v []float32, scale, offset float32) {
 	for i, x := range v {
