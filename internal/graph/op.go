@@ -140,6 +140,9 @@ type Alias struct {
 	Out  int
 	In   int // index among the operands
 	Off  int // offset in elements of the smaller inside the larger
+	// Alone says of InPlace that no other operand may lie in the memory that is
+	// overwritten: the step does not read element i of them before it writes element i.
+	Alone bool
 }
 
 // AliasKind says who lies inside whom.

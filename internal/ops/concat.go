@@ -208,7 +208,7 @@ func aliasJoin(c *graph.Call, plan func(*graph.Call) (join, error)) []graph.Alia
 			off, dense = blockedPlace(c, i)
 		}
 		twice := slices.ContainsFunc(values[:i], func(q graph.Operand) bool { return q.Value == o.Value })
-		if o.Const == nil && !twice && dense && o.Form == c.Out[0].Form && o.Type.Elements() > 0 {
+		if o.Const == nil && !twice && dense && o.Form == c.Out[0].Form && o.Type.Elements() > 0 && m.width == 4 {
 			out = append(out, graph.Alias{Kind: graph.Place, In: c.At(0) + i, Off: off})
 		}
 	}

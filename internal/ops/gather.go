@@ -114,6 +114,7 @@ func prepareGather(c *graph.Call) (graph.Step, error) {
 		copy(x.OutBytes(0)[to*n:to*n+n], x.Bytes(0)[from*n:from*n+n])
 	}
 	if k := c.In[0].Const; k != nil && k.Type.DType.IsFloat() && k.Type.Elements() > decodeElems {
+		c.Raw(0)
 		copyRow = func(x *graph.Exec, to, from int) {
 			k.Decode(x.OutF32(0)[to*g.row:(to+1)*g.row], from*g.row)
 		}

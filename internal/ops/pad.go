@@ -15,6 +15,9 @@ var padOps = []*graph.Op{{
 		if err != nil {
 			return nil, err
 		}
+		if _, err := bitsOf(c, 3, c.Type(0).DType); err != nil {
+			return nil, err
+		}
 		return typed(c, 1, c.Type(0).DType, p.shape)
 	},
 	Prepare: preparePad, Fit: fitPad,

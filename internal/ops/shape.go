@@ -35,6 +35,9 @@ var shapeOps = []*graph.Op{
 			if err != nil {
 				return nil, err
 			}
+			if _, err := bitsOf(c, 1, c.Type(1).DType); err != nil {
+				return nil, err
+			}
 			return typed(c, 0, c.Type(1).DType, s)
 		},
 		Prepare: prepareFill,
@@ -43,6 +46,9 @@ var shapeOps = []*graph.Op{
 		Name: "fill_like", Since: graph.IOS16, Doc: "A tensor of the shape of ref_tensor, all of it value.",
 		Inputs: []graph.Input{graph.In("ref_tensor", graph.Tensor), graph.Def("value", graph.Tensor, 0.0)},
 		Infer: func(c *graph.Call) ([]graph.Type, error) {
+			if _, err := bitsOf(c, 1, c.Type(1).DType); err != nil {
+				return nil, err
+			}
 			return []graph.Type{graph.TensorOf(c.Type(1).DType, c.Shape(0)...)}, nil
 		},
 		Prepare: prepareFill, FromType: true,
@@ -156,6 +162,11 @@ func inferOneHot(c *graph.Call) ([]graph.Type, error) {
 	d, err := oneHotType(c)
 	if err != nil {
 		return nil, err
+	}
+	for arg := 3; arg <= 4; arg++ {
+		if _, err := bitsOf(c, arg, d); err != nil {
+			return nil, err
+		}
 	}
 	depth, err := c.Int(1)
 	if err != nil {

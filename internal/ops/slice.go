@@ -398,7 +398,7 @@ func aliasUpdate(c *graph.Call) []graph.Alias {
 	if c.In[0].Const != nil || c.In[0].Form != c.Out[0].Form {
 		return nil
 	}
-	return []graph.Alias{{Kind: graph.InPlace}}
+	return []graph.Alias{{Kind: graph.InPlace, Alone: true}}
 }
 
 // fitSliceUpdate keeps a state in the half form; update is rounded as it is written.
