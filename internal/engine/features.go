@@ -291,6 +291,9 @@ func (o *output) write(t graph.Type, s graph.Slot, out tensor.Features) error {
 	if o.desc != nil && o.desc.Tensor != nil && o.desc.Tensor.DType != tensor.Invalid {
 		want = o.desc.Tensor.DType
 	}
+	if want == tensor.Float16 {
+		want = tensor.Float32 // as it was computed; who wants it rounded brings a float16 tensor
+	}
 	given, _ := out[o.name].(*tensor.Tensor)
 	if given == nil {
 		g, err := tensor.Make(want, s.Shape)
