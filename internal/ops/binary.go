@@ -57,8 +57,9 @@ func binaryOp(name, doc string, bind func(*vec.Funcs) graph.Elem, ints func(a, b
 			wrap := wrapFor(c.Out[0].Type.DType)
 			return zipped("elementwise "+name, c, func(dst, a, b []int32) {
 				for i := range dst {
-					dst[i] = wrap(ints(a[i], b[i]))
+					dst[i] = ints(a[i], b[i])
 				}
+				wrap(dst, dst)
 			}), nil
 		},
 		Alias: overwrite, Fit: fitElem, Post: true,

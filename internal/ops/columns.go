@@ -19,6 +19,8 @@ type columns struct {
 const (
 	// colWidth is the number of neighbouring groups that are folded at a time.
 	colWidth = 1024
+	// narrowRow is the width up to which rows are too narrow for a call each.
+	narrowRow = 128
 	// colBlock is the number of elements of narrow rows that are folded by halving.
 	colBlock = 4096
 	// colRows is the number of wide rows that are added up before they join the total: two levels
@@ -124,7 +126,7 @@ func (k *columns) total(t colTemp, src []float32, over *nest, w int, shift []flo
 	switch {
 	case n == 0:
 		fill(t.total[:w], float32(k.none))
-	case dense && w <= colBlock/4:
+	case dense && w <= narrowRow:
 		k.halve(t, src[:n*w], w, shift)
 	default:
 		k.stack(t, src, over, w, shift)
@@ -134,7 +136,11 @@ func (k *columns) total(t colTemp, src []float32, over *nest, w int, shift []flo
 // prepared is rows with shift added and each applied, in tmp unless there is nothing to do.
 func (k *columns) prepared(tmp, rows, shift []float32) []float32 {
 	if shift != nil {
-		k.v.AddChan(tmp[:len(rows)], rows, shift)
+		if len(rows) == len(shift) {
+			k.v.Add(tmp[:len(rows)], rows, shift)
+		} else {
+			k.v.AddChan(tmp[:len(rows)], rows, shift)
+		}
 		rows = tmp[:len(rows)]
 	}
 	if k.each != nil {

@@ -102,24 +102,28 @@ func truth(b bool) byte {
 }
 
 func eq[T comparable](dst []byte, a, b []T) {
+	a, b = a[:len(dst)], b[:len(dst)]
 	for i := range dst {
 		dst[i] = truth(a[i] == b[i])
 	}
 }
 
 func ne[T comparable](dst []byte, a, b []T) {
+	a, b = a[:len(dst)], b[:len(dst)]
 	for i := range dst {
 		dst[i] = truth(a[i] != b[i])
 	}
 }
 
 func lt[T cmp.Ordered](dst []byte, a, b []T) {
+	a, b = a[:len(dst)], b[:len(dst)]
 	for i := range dst {
 		dst[i] = truth(a[i] < b[i])
 	}
 }
 
 func le[T cmp.Ordered](dst []byte, a, b []T) {
+	a, b = a[:len(dst)], b[:len(dst)]
 	for i := range dst {
 		dst[i] = truth(a[i] <= b[i])
 	}

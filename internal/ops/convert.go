@@ -96,32 +96,53 @@ func prepareCast(c *graph.Call) (graph.Step, error) {
 // castLoop converts the elements lo … hi.
 func castLoop(from, to tensor.DType) func(x *graph.Exec, lo, hi int) {
 	wrap := wrapFor(to)
-	in := func(x *graph.Exec, lo, hi int) []byte { return x.Bytes(0)[lo:hi] }
-	inF := func(x *graph.Exec, lo, hi int) []float32 { return x.F32(0)[lo:hi] }
-	inI := func(x *graph.Exec, lo, hi int) []int32 { return x.I32(0)[lo:hi] }
 	switch {
 	case from == tensor.Bool && to.IsFloat():
-		return converted(in, func(v byte) float32 { return float32(v) })
+		return converted(func(dst []float32, src []byte) {
+			for i, v := range src {
+				dst[i] = float32(v)
+			}
+		})
 	case from == tensor.Bool:
-		return converted(in, func(v byte) int32 { return int32(v) })
+		return converted(func(dst []int32, src []byte) {
+			for i, v := range src {
+				dst[i] = int32(v)
+			}
+		})
 	case from.IsFloat() && to == tensor.Bool:
-		return converted(inF, func(v float32) byte { return truth(v != 0) })
+		return converted(differs[float32])
 	case to == tensor.Bool:
-		return converted(inI, func(v int32) byte { return truth(v != 0) })
+		return converted(differs[int32])
 	case from.IsFloat():
-		return converted(inF, func(v float32) int32 { return wrap(saturate(float64(v))) })
+		return converted(func(dst []int32, src []float32) {
+			for i, v := range src {
+				if v > -1<<31 && v < 1<<31 {
+					dst[i] = int32(v)
+				} else {
+					dst[i] = saturate(float64(v))
+				}
+			}
+			wrap(dst, dst)
+		})
 	case to.IsFloat():
-		return converted(inI, func(v int32) float32 { return float32(v) })
+		return converted(func(dst []float32, src []int32) {
+			for i, v := range src {
+				dst[i] = float32(v)
+			}
+		})
 	}
-	return converted(inI, wrap)
+	return converted(wrap)
 }
 
-func converted[S, T tensor.Element](in func(x *graph.Exec, lo, hi int) []S, f func(S) T) func(x *graph.Exec, lo, hi int) {
+func converted[T, S tensor.Element](f func(dst []T, src []S)) func(x *graph.Exec, lo, hi int) {
 	return func(x *graph.Exec, lo, hi int) {
-		dst := tensor.View[T](x.OutBytes(0))[lo:hi]
-		for i, v := range in(x, lo, hi) {
-			dst[i] = f(v)
-		}
+		f(tensor.View[T](x.OutBytes(0))[lo:hi], tensor.View[S](x.Bytes(0))[lo:hi])
+	}
+}
+
+func differs[T int32 | float32](dst []byte, src []T) {
+	for i, v := range src {
+		dst[i] = truth(v != 0)
 	}
 }
 

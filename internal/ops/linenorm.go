@@ -61,11 +61,15 @@ func (l *lineNorm) tile(t colTemp, dst, src []float32, w int, gamma, beta perLin
 		d := dst[j*l.inner:][:w]
 		v.Add(d, src[j*l.inner:][:w], shift)
 		v.Mul(d, d, scale)
-		if gamma.along != nil {
-			v.MulS(d, d, gamma.along[j])
-		}
-		if beta.along != nil {
-			v.AddS(d, d, beta.along[j])
+		if gamma.along != nil || beta.along != nil {
+			v.ScaleShift(d, d, numberAt(gamma.along, j, 1), numberAt(beta.along, j, 0))
 		}
 	}
+}
+
+func numberAt(v []float32, i int, absent float32) float32 {
+	if v == nil {
+		return absent
+	}
+	return v[i]
 }

@@ -147,25 +147,32 @@ func mapInts(c *graph.Call, f func(int32) int32) graph.Step {
 		lo, hi := task*taskElems, min((task+1)*taskElems, n)
 		dst := x.OutI32(0)[lo:hi]
 		for i, v := range x.I32(0)[lo:hi] {
-			dst[i] = wrap(f(v))
+			dst[i] = f(v)
 		}
+		wrap(dst, dst)
 		return nil
 	})
 }
 
-// wrapFor reduces a number to the range of an integer dtype, as its own arithmetic would.
-func wrapFor(d tensor.DType) func(int32) int32 {
+// wrapFor reduces numbers to the range of an integer dtype, as its own arithmetic would.
+func wrapFor(d tensor.DType) func(dst, src []int32) {
 	switch d {
 	case tensor.Int8:
-		return func(v int32) int32 { return int32(int8(v)) }
+		return wrapTo[int8]
 	case tensor.UInt8:
-		return func(v int32) int32 { return int32(uint8(v)) }
+		return wrapTo[uint8]
 	case tensor.Int16:
-		return func(v int32) int32 { return int32(int16(v)) }
+		return wrapTo[int16]
 	case tensor.UInt16:
-		return func(v int32) int32 { return int32(uint16(v)) }
+		return wrapTo[uint16]
 	}
-	return func(v int32) int32 { return v }
+	return wrapTo[int32]
+}
+
+func wrapTo[T int8 | uint8 | int16 | uint16 | int32](dst, src []int32) {
+	for i, v := range src {
+		dst[i] = int32(T(v))
+	}
 }
 
 // saturate truncates toward zero; what does not fit becomes the nearest int32, NaN becomes 0.

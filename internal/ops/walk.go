@@ -67,17 +67,49 @@ func spread[T any](w walk, dst, o []T, off int) {
 		fill(dst, o[0])
 		return
 	}
-	run := w.size[last]
-	for at := 0; at < len(dst); {
-		i := (off + at) % run
-		d := dst[at:min(at+run-i, len(dst))]
-		p := w.at(off + at)
-		if w.stride[last] == 0 {
-			fill(d, o[p])
-		} else {
-			copy(d, o[p:])
+	run, rows, step := w.size[last], 1, 0
+	if last > 0 {
+		rows, step = w.size[last-1], w.stride[last-1]
+	}
+	for len(dst) > 0 {
+		i, row := off%run, off/run%rows
+		p := w.at(off - i)
+		n := min((rows-row)*run-i, len(dst)) // up to where the next dimension moves on
+		switch d := dst[:n]; {
+		case w.stride[last] == 0:
+			repeatEach(d, o[p:], i, run, step)
+		case step == 0:
+			cycle(d, o[p:p+run], i)
+		default:
+			copyRuns(d, o[p:], i, run, step)
 		}
-		at += len(d)
+		dst, off = dst[n:], off+n
+	}
+}
+
+// repeatEach writes run copies of every step-th element; of the first only those from i on.
+func repeatEach[T any](dst, o []T, i, run, step int) {
+	for p := 0; len(dst) > 0; p += step {
+		n := min(run-i, len(dst))
+		fill(dst[:n], o[p])
+		dst, i = dst[n:], 0
+	}
+}
+
+// cycle writes v over and over, from its element i on.
+func cycle[T any](dst, v []T, i int) {
+	n := copy(dst, v[i:])
+	n += copy(dst[n:], v[:i])
+	for n < len(dst) {
+		n += copy(dst[n:], dst[:n])
+	}
+}
+
+// copyRuns writes runs that start step apart, the first from its element i on.
+func copyRuns[T any](dst, o []T, i, run, step int) {
+	for p := 0; len(dst) > 0; p += step {
+		n := copy(dst[:min(run-i, len(dst))], o[p+i:])
+		dst, i = dst[n:], 0
 	}
 }
 
@@ -110,42 +142,31 @@ func (w walk) each(x *graph.Exec, n, off int, o []float32, vec func(at, n int, v
 	}
 }
 
-// short writes the operand out element by element, for short runs.
+// short spreads runs that are too short for a call each.
 func (w walk) short(x *graph.Exec, n, off int, o []float32, vec func(at, n int, v []float32)) {
 	last := len(w.size) - 1
-	run, st := w.size[last], w.stride[last]
+	run := w.size[last]
 	for at := 0; at < n; {
 		k := min(len(x.Tmp), n-at)
 		// A vector repeated over a long stretch (one per channel block) is spread once for the whole stretch.
-		if st == 1 && w.stride[last-1] == 0 {
+		if w.stride[last] == 1 && w.stride[last-1] == 0 {
 			stretch := run * w.size[last-1]
-			i := (off + at) % stretch
-			k = min(stretch-i, n-at)
-			p := w.at(off+at) - (off+at)%run
-			w.repeat(x, o[p:p+run], (off+at)%run, at, k, vec)
-			at += k
-			continue
+			k = min(stretch-(off+at)%stretch, n-at)
+			phase := (off + at) % run
+			p := w.at(off + at - phase)
+			w.repeat(x, o[p:p+run], phase, at, k, vec)
+		} else {
+			spread(w, x.Tmp[:k], o, off+at)
+			vec(at, k, x.Tmp[:k])
 		}
-		for j := 0; j < k; {
-			i := (off + at + j) % run
-			m := min(run-i, k-j)
-			p := w.at(off + at + j)
-			for q := 0; q < m; q++ {
-				x.Tmp[j+q] = o[p+q*st]
-			}
-			j += m
-		}
-		vec(at, k, x.Tmp[:k])
 		at += k
 	}
 }
 
 // repeat covers n elements from at on with copies of v, the first one entered at phase.
 func (w walk) repeat(x *graph.Exec, v []float32, phase, at, n int, vec func(at, n int, v []float32)) {
-	t := x.Tmp[:min(len(x.Tmp)/len(v)*len(v), (n+phase+len(v)-1)/len(v)*len(v))]
-	for i := range t {
-		t[i] = v[i%len(v)]
-	}
+	t := x.Tmp[:min(len(x.Tmp)/len(v)*len(v), ceilDiv(n+phase, len(v))*len(v))]
+	cycle(t, v, 0)
 	for done := 0; done < n; {
 		k := min(len(t)-phase, n-done)
 		vec(at+done, k, t[phase:phase+k])
