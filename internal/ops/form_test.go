@@ -107,10 +107,15 @@ func (p *preparedCall) all(t testing.TB) {
 	}
 }
 
-// runForm runs an operator as prepared says and brings the result back to Plain.
+// runForm runs an operator as prepared says.
 func runForm(t *testing.T, name string, a args, level cpu.Level, form graph.Form, post ...hosted) result {
 	t.Helper()
-	p := prepared(t, name, a, level, form, post...)
+	return prepared(t, name, a, level, form, post...).result(t)
+}
+
+// result runs the call and brings the result back to Plain.
+func (p *preparedCall) result(t *testing.T) result {
+	t.Helper()
 	p.all(t)
 	out := p.call.Out[0]
 	s := p.slots[out.Value.ID]

@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"coreml/internal/graph"
@@ -161,5 +162,71 @@ func TestProductsRefuse(t *testing.T) {
 	c.In[1].Type.Shape = []int{0, 1 << 30}
 	if _, err := c.Op.Infer(c); err == nil {
 		t.Error("a result of 2^60 elements: no error")
+	}
+}
+
+// halfOf is a float16 constant of these values.
+func halfOf(k *graph.Const) *graph.Const {
+	h := make([]uint16, k.Type.Elements())
+	tensor.F16Slice(h, k.Floats())
+	return &graph.Const{Type: graph.TensorOf(tensor.Float16, k.Type.Shape...), Data: tensor.BytesOf(h)}
+}
+
+// palettised makes an [n, k] weight of bits-wide indices into groups of palettes.
+func palettised(t *testing.T, r *rand.Rand, n, k, bits int, groups [2]int) *graph.Const {
+	d := map[int]tensor.DType{1: tensor.UInt1, 2: tensor.UInt2, 3: tensor.UInt3, 4: tensor.UInt4, 6: tensor.UInt6}[bits]
+	index := make([]int, n*k)
+	for i := range index {
+		index[i] = r.IntN(1 << bits)
+	}
+	a := args{"indices": raw(d, []int{n, k}, index...), "lut": random(r, groups[0], groups[1], 1<<bits, 1)}
+	return mustExpand(t, "constexpr_lut_to_dense", graph.IOS18, a, 1)[0]
+}
+
+// TestCompressedProducts multiplies with weights in every form in which they are kept.
+func TestCompressedProducts(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	for name, c := range map[string]struct {
+		w      *graph.Const
+		ty     bool
+		kernel string
+	}{
+		"half":                {halfOf(random(r, 70, 45)), true, "half"},
+		"half columns":        {halfOf(random(r, 45, 70)), false, "half"},
+		"one palette":         {palettised(t, r, 70, 48, 4, [2]int{1, 1}), true, "lut4"},
+		"2 bits":              {palettised(t, r, 33, 48, 2, [2]int{1, 1}), true, "lut4"},
+		"palettes by rows":    {palettised(t, r, 64, 48, 4, [2]int{4, 1}), true, "lut4"},
+		"palettes by columns": {palettised(t, r, 40, 96, 3, [2]int{1, 4}), true, "lut4"},
+		"palettes by both":    {palettised(t, r, 64, 64, 4, [2]int{2, 2}), true, "lut4"},
+		"palettes of 3 rows":  {palettised(t, r, 48, 64, 4, [2]int{16, 1}), true, "gemm avx512"},
+		"odd depth":           {palettised(t, r, 48, 63, 4, [2]int{1, 1}), true, "gemm avx512"},
+		"6 bits":              {palettised(t, r, 48, 64, 6, [2]int{1, 1}), true, "gemm avx512"},
+	} {
+		for _, m := range []int{1, 3, 4, 5, 37} {
+			k := c.w.Type.Shape[0]
+			if c.ty {
+				k = c.w.Type.Shape[1]
+			}
+			x := random(r, m, k)
+			want, shape := defineMatmul(x, c.w, false, c.ty)
+			other := random(r, shape...)
+			for i, v := range other.Floats() {
+				want[i] = max(0, want[i]+v)
+			}
+			a := args{"x": live{x}, "y": c.w, "transpose_y": boolsOf(nil, c.ty)}
+			post := []hosted{{op: "add", other: "y", args: args{"y": live{other}}}, {op: "relu"}}
+			for _, level := range cpu.Levels() {
+				t.Run(fmt.Sprint(name, m, level), func(t *testing.T) {
+					p := prepared(t, "matmul", a, level, graph.Plain, post...)
+					if level == cpu.AVX512 && !strings.Contains(p.step.Kernel, c.kernel) {
+						t.Errorf("kernel %q, want %q", p.step.Kernel, c.kernel)
+					}
+					sameAs(t, p.result(t), want, shape, 2e-6)
+					if n := testing.AllocsPerRun(3, func() { p.all(t) }); n > 0 && level != cpu.Generic {
+						t.Errorf("%v allocations for a run", n)
+					}
+				})
+			}
+		}
 	}
 }

@@ -1,8 +1,6 @@
 package ops
 
 import (
-	"fmt"
-
 	"coreml/internal/graph"
 	"coreml/internal/kernel/gemm"
 )
@@ -66,30 +64,10 @@ func (d *denseProduct) count() int {
 	return d.batch * d.rowTasks * d.colTasks
 }
 
-// packed is a product with constant y.
-func (p *product) packed(c *graph.Call) (graph.Step, error) {
-	d, err := newDenseProduct(p, c)
-	if err != nil {
-		return graph.Step{}, err
-	}
-	weight := c.Pack(p.y, packPanels(c.In[p.y].Type.Elements()/(p.k*p.n), p.n, p.k, d.kernel.Lanes, p.ty))
-	d.rows = d.block
-	perPanel := p.k * d.kernel.Lanes
-	d.panels = max(1, min(int(productWork)/(2*max(1, d.rows)*perPanel), blockY/perPanel))
-	if !d.post.rest.empty() {
-		d.panels = max(d.panels, postColumns/d.kernel.Lanes)
-	}
-	d.panels = min((d.panels+gemm.MaxVectors-1)/gemm.MaxVectors*gemm.MaxVectors, max(1, d.allPanels()))
-	return graph.Parallel("gemm "+c.Level.String(), d.count(), func(x *graph.Exec, task int) error {
-		t := d.task(task)
-		w := weight.F32()[p.yAt.at(t.batch)*gemm.Panels(p.n, p.k, d.kernel.Lanes):]
-		d.run(x, t, rightSide{w[t.panel*perPanel:], perPanel, &d.taps})
-		return nil
-	}), nil
-}
-
 // productTask is a block of rows by a block of panels.
 type productTask struct{ batch, row, rows, panel, columns int }
+
+func (t productTask) panels(lanes int) int { return (t.columns + lanes - 1) / lanes }
 
 func (d *denseProduct) task(i int) productTask {
 	per := d.rowTasks * d.colTasks
@@ -106,35 +84,46 @@ func (d *denseProduct) task(i int) productTask {
 	return t
 }
 
-// rightSide is y as the kernel reads it: the first panel of a task, and the floats from panel to panel.
+// rightSide is y as the kernel reads it: the first panel of a task, and the floats from panel to
+// panel; or a compressed weight.
 type rightSide struct {
-	w      []float32
-	stride int
-	taps   *denseTaps
+	w          []float32
+	stride     int
+	taps       *denseTaps
+	compressed *gemm.Compressed
 }
 
 // run computes a task.
 func (d *denseProduct) run(x *graph.Exec, t productTask, y rightSide) {
 	out := x.OutF32(0)
 	first := t.panel * d.kernel.Lanes
-	a := gemm.Args{RowStride: d.rowStride, W: address(y.w, 0), WStride: 4 * y.stride,
-		CRow: 4 * d.n, CVec: 4 * d.kernel.Lanes}
-	y.taps.set(&a)
+	base := first // column that the arguments describe
+	if y.compressed != nil {
+		base = 0
+	}
+	a := gemm.Args{RowStride: d.rowStride, CRow: 4 * d.n, CVec: 4 * d.kernel.Lanes}
+	if y.compressed == nil {
+		a.W, a.WStride = address(y.w, 0), 4*y.stride
+		y.taps.set(&a)
+	}
 	if d.bias >= 0 {
-		a.Bias = address(x.F32(d.bias), first)
+		a.Bias = address(x.F32(d.bias), base)
 	}
 	in := x.F32(d.x)[d.xAt.at(t.batch)*d.m*d.k:]
 	for row := t.row; row < t.row+t.rows; row += d.block {
 		rows := min(d.block, t.row+t.rows-row)
-		off := (t.batch*d.m+row)*d.n + first
-		a.C = address(out, off)
+		off := (t.batch*d.m + row) * d.n
+		a.C, a.Add = address(out, off+base), d.post.residual(x, off+base)
 		if d.k > 0 {
 			a.A = address(in, row*d.rowStride/4)
 		}
-		a.Add = d.post.residual(x, off)
 		a.Flags, a.Lo, a.Hi = d.post.limits()
-		d.kernel.Run(rows, t.columns, &a)
-		d.finish(x, out, off, rows, t.columns)
+		if y.compressed == nil {
+			d.kernel.Run(rows, t.columns, &a)
+		} else {
+			d.kernel.Compressed(y.compressed, t.panel, t.panel+t.panels(d.kernel.Lanes), rows, &a, x.Scratch())
+		}
+		d.finish(x, out, off+first, rows, t.columns)
 	}
 }
 
@@ -152,44 +141,5 @@ func (d *denseProduct) finish(x *graph.Exec, out []float32, off, rows, columns i
 		n := min(run, end-off)
 		post.apply(x, out[off:off+n], off)
 		off += max(n, d.n)
-	}
-}
-
-// packPanels is the packing of a weight of batch matrices [k, n], or [n, k] when transposed.
-func packPanels(batch, n, k, lanes int, transposed bool) graph.Packing {
-	size := gemm.Panels(n, k, lanes)
-	per := (n + lanes - 1) / lanes
-	return graph.Packing{
-		Form: fmt.Sprintf("panels%d %d %dx%d %v", lanes, batch, n, k, transposed),
-		Size: 4 * batch * size, Items: batch * per,
-		Do: func(dst []byte, src *graph.Const, lo, hi int) {
-			for lo < hi {
-				b := lo / per
-				from, to := lo-b*per, min(hi-b*per, per)
-				d := f32(dst)[b*size : (b+1)*size]
-				if transposed {
-					row := make([]float32, k)
-					gemm.PackRows(d, n, k, lanes, func(i int) []float32 {
-						src.Decode(row, (b*n+i)*k)
-						return row
-					}, nil, from, to)
-				} else {
-					packColumns(d, src, b*n*k, n, k, lanes, from, to)
-				}
-				lo = b*per + to
-			}
-		},
-	}
-}
-
-// packColumns packs panels from … to of the matrix [k, n] that starts at element at.
-func packColumns(dst []float32, src *graph.Const, at, n, k, lanes, from, to int) {
-	row := make([]float32, min(to*lanes, n)-from*lanes)
-	for s := range k {
-		src.Decode(row, at+s*n+from*lanes)
-		for p := from; p < to; p++ {
-			d := dst[(p*k+s)*lanes:][:lanes]
-			clear(d[copy(d, row[(p-from)*lanes:]):])
-		}
 	}
 }

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"coreml/internal/graph"
-	"coreml/internal/kernel/gemm"
 	"coreml/internal/kernel/vec"
 )
 
@@ -37,44 +36,27 @@ func (p *product) dynamic(c *graph.Call) (graph.Step, error) {
 		t := singleTaps(p.k, step, p.n)
 		inPlace = &t
 	}
-	k := vec.For(c.Level)
 	step := graph.Parallel("gemm dynamic "+c.Level.String(), d.count(), func(x *graph.Exec, task int) error {
 		t := d.task(task)
 		y := x.F32(p.y)[p.yAt.at(t.batch)*p.k*p.n:]
 		if whole := t.columns / lanes; inPlace != nil && whole > 0 {
 			u := t
 			u.columns = whole * lanes
-			d.run(x, u, rightSide{y[t.panel*lanes:], lanes, inPlace})
+			d.run(x, u, rightSide{w: y[t.panel*lanes:], stride: lanes, taps: inPlace})
 			t.panel, t.columns = t.panel+whole, t.columns-u.columns
 		}
 		if t.columns > 0 {
-			p.packRight(x.Scratch(), y, t, lanes, k)
-			d.run(x, t, rightSide{x.Scratch(), p.k * lanes, &d.taps})
+			from, stride := t.panel*lanes, p.n
+			if p.ty {
+				from, stride = from*p.k, p.k
+			}
+			d.kernel.PackMatrix(x.Scratch(), t.columns, p.k, y[min(from, len(y)):], stride, p.ty, 0, t.panels(lanes))
+			d.run(x, t, rightSide{w: x.Scratch(), stride: p.k * lanes, taps: &d.taps})
 		}
 		return nil
 	})
 	step.Scratch = 4 * d.panels * p.k * lanes
 	return step, nil
-}
-
-// packRight brings the columns of a task into panel form.
-func (p *product) packRight(dst, y []float32, t productTask, lanes int, k *vec.Funcs) {
-	first := t.panel * lanes
-	if !p.ty {
-		if p.k > 0 {
-			gemm.PackCols(dst, t.columns, p.k, lanes, y[first:], p.n, 0, (t.columns+lanes-1)/lanes)
-		}
-		return
-	}
-	for at := 0; at < t.columns; at += lanes {
-		n := min(lanes, t.columns-at)
-		panel := dst[:p.k*lanes]
-		dst = dst[p.k*lanes:]
-		if n < lanes {
-			clear(panel)
-		}
-		k.Transpose(panel, lanes, y[(first+at)*p.k:], p.k, n, p.k)
-	}
 }
 
 // dots computes few rows by the columns of a transposed y: each is a dot product.
