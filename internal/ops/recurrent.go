@@ -99,10 +99,12 @@ func (r *recurrence) checkWeights(c *graph.Call, w weightArgs) error {
 	return nil
 }
 
-// checkState checks an initial state, given as argument arg.
+// checkState checks an initial state, given as argument arg. It may have more
+// rows than there are sequences: the converter of packed sequences makes it with one for each step.
 func (r *recurrence) checkState(c *graph.Call, arg, dirs int) error {
-	if want := []int{r.batch, dirs * r.hidden}; !slices.Equal(c.Shape(arg), want) {
-		return c.Errorf(arg, "shape %v, want %v", c.Shape(arg), want)
+	s := c.Shape(arg)
+	if len(s) != 2 || s[0] < r.batch || s[1] != dirs*r.hidden {
+		return c.Errorf(arg, "shape %v, want %v", s, []int{r.batch, dirs * r.hidden})
 	}
 	return nil
 }
