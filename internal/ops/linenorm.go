@@ -66,10 +66,3 @@ func (l *lineNorm) tile(t colTemp, dst, src []float32, w int, gamma, beta perLin
 		}
 	}
 }
-
-func numberAt(v []float32, i int, absent float32) float32 {
-	if v == nil {
-		return absent
-	}
-	return v[i]
-}

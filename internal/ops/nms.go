@@ -145,7 +145,7 @@ func (p *nms) run(x *graph.Exec, b int, key func(uint32) uint32) error {
 		if n == p.max {
 			break
 		}
-		if j%1024 == 0 {
+		if j%64 == 0 {
 			if err := x.Env.Context().Err(); err != nil {
 				return err
 			}

@@ -56,24 +56,27 @@ func fitChannels(c *graph.Call, f graph.Form) graph.Fit {
 	return graph.Fit{In: 1, Out: 1}
 }
 
-// optionalVector is a channel vector, or n times the given value where it is absent.
-func optionalVector(c *graph.Call, arg int, absent float32) ([]float32, error) {
+// optionalVector is a channel vector, nil where it is absent.
+func optionalVector(c *graph.Call, arg int) ([]float32, error) {
 	if c.Given(arg) {
 		return channelVector(c, arg)
 	}
-	if len(c.Shape(0)) < 2 {
-		return nil, c.Errorf(0, "rank %d, want at least 2", len(c.Shape(0)))
+	return nil, nil
+}
+
+// numberAt is v[i], or what stands for a vector that is absent.
+func numberAt(v []float32, i int, absent float32) float32 {
+	if v == nil {
+		return absent
 	}
-	v := make([]float32, c.Shape(0)[1])
-	fill(v, absent)
-	return v, nil
+	return v[i]
 }
 
 // batchNormParams turns the parameters into y = scale·x + shift.
 func batchNormParams(c *graph.Call) (scale, shift []float32, err error) {
-	var p [4][]float32
-	for i, absent := range []float32{0, 1, 1, 0} {
-		if p[i], err = optionalVector(c, 1+i, absent); err != nil {
+	var p [4][]float32 // mean, variance, gamma, beta
+	for i := range p {
+		if p[i], err = optionalVector(c, 1+i); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -81,12 +84,11 @@ func batchNormParams(c *graph.Call) (scale, shift []float32, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	mean, variance, gamma, beta := p[0], p[1], p[2], p[3]
-	scale, shift = make([]float32, len(mean)), make([]float32, len(mean))
-	for i := range mean {
-		s := float64(gamma[i]) / math.Sqrt(float64(variance[i])+float64(eps))
+	scale, shift = make([]float32, len(p[0])), make([]float32, len(p[0]))
+	for i, mean := range p[0] {
+		s := float64(numberAt(p[2], i, 1)) / math.Sqrt(float64(p[1][i])+float64(eps))
 		scale[i] = float32(s)
-		shift[i] = float32(float64(beta[i]) - float64(mean[i])*s)
+		shift[i] = float32(float64(numberAt(p[3], i, 0)) - float64(mean)*s)
 	}
 	return scale, shift, nil
 }
@@ -131,15 +133,18 @@ func wholeBlocks(v []float32, b int) []float32 {
 }
 
 type instanceNorm struct {
-	gamma, beta []float32
+	gamma, beta []float32 // nil: absent
 	eps         float32
 }
 
 func instanceNormParams(c *graph.Call) (p instanceNorm, err error) {
-	if p.gamma, err = optionalVector(c, 1, 1); err != nil {
+	if n := len(c.Shape(0)); n < 2 {
+		return p, c.Errorf(0, "rank %d, want at least 2", n)
+	}
+	if p.gamma, err = optionalVector(c, 1); err != nil {
 		return p, err
 	}
-	if p.beta, err = optionalVector(c, 2, 0); err != nil {
+	if p.beta, err = optionalVector(c, 2); err != nil {
 		return p, err
 	}
 	p.eps, err = c.Float(3)
@@ -151,24 +156,38 @@ func prepareInstanceNorm(c *graph.Call) (graph.Step, error) {
 	if err != nil {
 		return graph.Step{}, err
 	}
-	per, channels := volume(c.Shape(0)[2:]), c.Shape(0)[1]
 	if c.In[0].Form == graph.Blocked {
-		b := c.Lanes()
-		n := newLineNorm(c, line{c.Shape(0)[0] * ceilDiv(channels, b), per, b}, p.eps)
-		gamma, beta := wholeBlocks(p.gamma, b), wholeBlocks(p.beta, b)
-		return n.step(c, func(x *graph.Exec, outer int) (perLine, perLine) {
-			lo := outer % (len(gamma) / b) * b
-			return perLine{across: gamma[lo : lo+b]}, perLine{across: beta[lo : lo+b]}
-		}), nil
+		return p.blocked(c), nil
 	}
-	v := kernels(c)
+	v, per, channels := kernels(c), volume(c.Shape(0)[2:]), c.Shape(0)[1]
 	return byRows("instance_norm", c.Shape(0)[0]*channels, normCost*per, func(x *graph.Exec, i int) {
 		dst, src := x.OutF32(0)[i*per:(i+1)*per], x.F32(0)[i*per:(i+1)*per]
 		mean, variance := v.MeanVar(src)
 		ch := i % channels
 		v.SubS(dst, src, mean)
-		v.ScaleShift(dst, dst, p.gamma[ch]*inverseRoot(variance, p.eps), p.beta[ch])
+		v.ScaleShift(dst, dst, numberAt(p.gamma, ch, 1)*inverseRoot(variance, p.eps), numberAt(p.beta, ch, 0))
 	}), nil
+}
+
+func (p instanceNorm) blocked(c *graph.Call) graph.Step {
+	b := c.Lanes()
+	blocks := ceilDiv(c.Shape(0)[1], b)
+	n := newLineNorm(c, line{c.Shape(0)[0] * blocks, volume(c.Shape(0)[2:]), b}, p.eps)
+	gamma, beta := blocksOf(p.gamma, b, 1), blocksOf(p.beta, b, 0)
+	return n.step(c, func(_ *graph.Exec, outer int) (perLine, perLine) {
+		return perLine{across: gamma(outer % blocks)}, perLine{across: beta(outer % blocks)}
+	})
+}
+
+// blocksOf gives a channel vector block by block, padded with zeros; absent where it is nil.
+func blocksOf(v []float32, b int, absent float32) func(block int) []float32 {
+	if v == nil {
+		same := make([]float32, b)
+		fill(same, absent)
+		return func(int) []float32 { return same }
+	}
+	v = wholeBlocks(v, b)
+	return func(block int) []float32 { return v[block*b : (block+1)*b] }
 }
 
 // normCost is the work on one element, in elements of a sum.
