@@ -217,7 +217,7 @@ func (p *product) mixed(c *graph.Call) (graph.Step, error) {
 	if err != nil {
 		return graph.Step{}, err
 	}
-	x, y, bias := numbers(c, p.x), numbers(c, p.y), numbers(c, p.bias)
+	x, y, bias := readNumber(c, p.x), readNumber(c, p.y), readNumber(c, p.bias)
 	float := c.Out[0].Type.DType.IsFloat()
 	step := graph.Parallel("matmul mixed", p.batch*p.m, func(e *graph.Exec, task int) error {
 		for j := range p.n {
@@ -240,8 +240,8 @@ func (p *product) mixed(c *graph.Call) (graph.Step, error) {
 	return step, nil
 }
 
-// numbers reads elements of an operand of any numeric type.
-func numbers(c *graph.Call, in int) func(x *graph.Exec, i int) float64 {
+// readNumber reads elements of an operand of any numeric type.
+func readNumber(c *graph.Call, in int) func(x *graph.Exec, i int) float64 {
 	if in < 0 || c.In[in].Type.DType.IsFloat() {
 		return func(x *graph.Exec, i int) float64 { return float64(x.F32(in)[i]) }
 	}
