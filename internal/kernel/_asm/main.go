@@ -33,6 +33,7 @@ var generators = []generator{
 	{"vec", "exp", "Elementwise kernels of the exponential family.", amd64, vecFile(expKernels), vecTable("Exp", expKernels)},
 	{"vec", "arith", "Elementwise arithmetic.", amd64, vecFile(arithKernels), vecTable("Arith", arithKernels)},
 	{"vec", "reduce", "Reductions.", amd64, reduceFile, reduceTable},
+	{"vec", "rows", "Rows of a matrix.", amd64, rowsFile, nil},
 	{"vec", "convert", "Conversions of storage types.", amd64, convertFile, convertTable},
 	{"vec", "layout", "Transposes of tiles.", amd64, transposeTiles, nil},
 }

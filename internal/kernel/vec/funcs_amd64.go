@@ -8,10 +8,10 @@ import "coreml/internal/kernel/cpu"
 func assembly() []*Funcs {
 	var fs []*Funcs
 	if cpu.Has(cpu.AVX2) {
-		fs = append(fs, newLevel(cpu.AVX2, fillExp_avx2, fillArith_avx2, fillReduce_avx2, fillConvert_avx2, tile8))
+		fs = append(fs, newLevel(cpu.AVX2, fillExp_avx2, fillArith_avx2, fillReduce_avx2, fillConvert_avx2, rows8, tile8))
 	}
 	if cpu.Has(cpu.AVX512) {
-		fs = append(fs, newLevel(cpu.AVX512, fillExp_avx512, fillArith_avx512, fillReduce_avx512, fillConvert_avx512, tile16))
+		fs = append(fs, newLevel(cpu.AVX512, fillExp_avx512, fillArith_avx512, fillReduce_avx512, fillConvert_avx512, rows16, tile16))
 	}
 	return fs
 }
@@ -25,6 +25,14 @@ func newLevel(l cpu.Level, fill ...func(*Funcs)) *Funcs {
 	}
 	f.derive()
 	return f
+}
+
+func rows8(f *Funcs) {
+	f.layerNormRows, f.softmaxRows = normRows(layerNormRows_avx2), expRows(softmaxRows_avx2)
+}
+
+func rows16(f *Funcs) {
+	f.layerNormRows, f.softmaxRows = normRows(layerNormRows_avx512), expRows(softmaxRows_avx512)
 }
 
 func tile8(f *Funcs) { f.Transpose = transposer(tiling{8, transpose_avx2}) }

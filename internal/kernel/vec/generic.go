@@ -185,4 +185,5 @@ func (f *Funcs) derive() {
 	f.ScaleShiftV = f.MulAdd
 	f.reductions()
 	f.blocked()
+	f.rows()
 }

@@ -135,6 +135,8 @@ type chunks struct {
 	axpy                                    func(dst, a, b []float32, s float32)                       // a + b·s
 	normalize                               UnaryScalar2                                               // (x-a)·b
 	normalizeAffine                         func(dst, src, gamma, beta []float32, mean, scale float32) // (x-mean)·scale·gamma + beta
+	layerNormRows                           func(dst, src, gamma, beta []float32, n int, eps float32)  // nil: there is none
+	softmaxRows                             func(dst, src []float32, n int)                            // nil: there is none
 }
 
 var genericChunks = chunks{

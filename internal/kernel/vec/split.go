@@ -143,3 +143,21 @@ func reduce1sStore(k reducer) func(dst, src []float32, s float32) float32 {
 func reduce2(k reducer) func(a, b []float32) float32 {
 	return func(a, b []float32) float32 { return k(nil, ptr(a), ptr(b[:len(a)]), len(a), 0) }
 }
+
+// rowNorm and rowExp are kernels of count rows of n elements, at most chunk elements in all.
+type (
+	rowNorm func(dst, src, gamma, beta unsafe.Pointer, count, n int, eps, inverse float32)
+	rowExp  func(dst, src unsafe.Pointer, count, n int)
+)
+
+func normRows(k rowNorm) func(dst, src, gamma, beta []float32, n int, eps float32) { return k.call }
+
+//go:noinline
+func (k rowNorm) call(dst, src, gamma, beta []float32, n int, eps float32) {
+	k(ptr(dst), ptr(src), ptr(gamma), ptr(beta), len(dst)/n, n, eps, 1/float32(n))
+}
+
+func expRows(k rowExp) func(dst, src []float32, n int) { return k.call }
+
+//go:noinline
+func (k rowExp) call(dst, src []float32, n int) { k(ptr(dst), ptr(src), len(dst)/n, n) }

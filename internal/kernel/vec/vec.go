@@ -93,6 +93,11 @@ type Funcs struct {
 	LayerNorm func(dst, src, gamma, beta []float32, eps float32)
 	RMSNorm   func(dst, src, gamma []float32, eps float32)
 
+	// LayerNormRows and SoftmaxRows treat every row of n elements; len(dst) is a multiple of n. The result
+	// of a row does not depend on the others. Long rows, and rows without gamma or beta, are as above.
+	LayerNormRows func(dst, src, gamma, beta []float32, n int, eps float32)
+	SoftmaxRows   func(dst, src []float32, n int)
+
 	// Conversions of storage types; float16 and bfloat16 are their bits, rounded to nearest even.
 	FromF16, FromBF16 func(dst []float32, src []uint16)
 	ToF16, ToBF16     func(dst []uint16, src []float32)
