@@ -139,11 +139,18 @@ func prepareSoftplus(c *graph.Call) (graph.Step, error) {
 
 // byRows is a step that treats rows of per elements each, as many in a task as make it worth while.
 func byRows(kernel string, rows, per int, f func(x *graph.Exec, row int)) graph.Step {
-	some := max(1, taskElems/max(per, 1))
-	return graph.Parallel(kernel, ceilDiv(rows, some), func(x *graph.Exec, task int) error {
-		for row := task * some; row < min((task+1)*some, rows); row++ {
+	return bySpans(kernel, rows, per, func(x *graph.Exec, lo, hi int) {
+		for row := lo; row < hi; row++ {
 			f(x, row)
 		}
+	})
+}
+
+// bySpans is byRows for a function that treats the rows lo … hi at once.
+func bySpans(kernel string, rows, per int, f func(x *graph.Exec, lo, hi int)) graph.Step {
+	some := max(1, taskElems/max(per, 1))
+	return graph.Parallel(kernel, ceilDiv(rows, some), func(x *graph.Exec, task int) error {
+		f(x, task*some, min((task+1)*some, rows))
 		return nil
 	})
 }

@@ -78,8 +78,8 @@ func optionalInput(c *graph.Call, arg int) func(x *graph.Exec) []float32 {
 
 func layerNormRows(c *graph.Call, rows, n int, eps float32, gamma, beta func(*graph.Exec) []float32) graph.Step {
 	v := kernels(c)
-	return byRows("layer_norm", rows, normCost*n, func(x *graph.Exec, i int) {
-		v.LayerNorm(x.OutF32(0)[i*n:(i+1)*n], x.F32(0)[i*n:(i+1)*n], gamma(x), beta(x), eps)
+	return bySpans("layer_norm", rows, normCost*n, func(x *graph.Exec, lo, hi int) {
+		v.LayerNormRows(x.OutF32(0)[lo*n:hi*n], x.F32(0)[lo*n:hi*n], gamma(x), beta(x), n, eps)
 	})
 }
 

@@ -26,10 +26,9 @@ func prepareSoftmax(c *graph.Call) (graph.Step, error) {
 		return softmaxColumns(c, l), nil
 	}
 	v := kernels(c)
-	s := byRows("softmax", l.outer, softmaxCost*l.n, func(x *graph.Exec, i int) {
-		v.Softmax(x.OutF32(0)[i*l.n:(i+1)*l.n], x.F32(0)[i*l.n:(i+1)*l.n])
-	})
-	return s, nil
+	return bySpans("softmax", l.outer, softmaxCost*l.n, func(x *graph.Exec, lo, hi int) {
+		v.SoftmaxRows(x.OutF32(0)[lo*l.n:hi*l.n], x.F32(0)[lo*l.n:hi*l.n], l.n)
+	}), nil
 }
 
 // softmaxCost is the work on one element, in elements of a sum.
