@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"coreml"
+	"coreml/internal/graph"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -100,7 +101,7 @@ func printTensor(w io.Writer, name string, t *tensor.Tensor, whole int) {
 	fmt.Fprintf(w, "%s: %v %s", name, t.DType(), shapeText(t.Shape()))
 	v := float64s(t)
 	if len(v) <= whole {
-		fmt.Fprintf(w, " = %s\n", nested(v, t.Shape(), t.DType()))
+		fmt.Fprintf(w, " = %s\n", graph.Brackets(numbers(v, t.DType()), t.Shape()))
 		return
 	}
 	s := summarise(v)
@@ -108,11 +109,7 @@ func printTensor(w io.Writer, name string, t *tensor.Tensor, whole int) {
 	if s.nan > 0 {
 		fmt.Fprintf(w, ", NaN %d times", s.nan)
 	}
-	var first []string
-	for _, x := range v[:firstValues] {
-		first = append(first, number(x, t.DType()))
-	}
-	fmt.Fprintf(w, "\n  %s, …\n", strings.Join(first, ", "))
+	fmt.Fprintf(w, "\n  %s, …\n", strings.Join(numbers(v[:min(len(v), firstValues)], t.DType()), ", "))
 }
 
 type summary struct {
@@ -147,20 +144,12 @@ func float64s(t *tensor.Tensor) []float64 {
 	return tensor.Data[float64](c)
 }
 
-// nested prints numbers in brackets, as the shape is.
-func nested(v []float64, shape []int, d tensor.DType) string {
-	if len(shape) == 0 {
-		return number(v[0], d)
+func numbers(v []float64, d tensor.DType) []string {
+	words := make([]string, len(v))
+	for i, x := range v {
+		words[i] = number(x, d)
 	}
-	step := 1
-	for _, n := range shape[1:] {
-		step *= n
-	}
-	parts := make([]string, shape[0])
-	for i := range parts {
-		parts[i] = nested(v[i*step:(i+1)*step], shape[1:], d)
-	}
-	return "[" + strings.Join(parts, ", ") + "]"
+	return words
 }
 
 // number prints a value with the digits that its type holds.

@@ -124,8 +124,18 @@ func (c *Const) text(name string) string {
 			}
 		}
 	}
-	if c.Type.Rank() == 0 {
-		return words[0]
+	return Brackets(words, c.Type.Shape)
+}
+
+// Brackets joins the words of a tensor's elements, row-major, in brackets as its shape nests them.
+func Brackets(words []string, shape []int) string {
+	if len(shape) == 0 {
+		return strings.Join(words, ", ")
 	}
-	return "[" + strings.Join(words, ", ") + "]"
+	parts := make([]string, shape[0])
+	for i := range parts {
+		step := len(words) / shape[0]
+		parts[i] = Brackets(words[i*step:(i+1)*step], shape[1:])
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
 }

@@ -108,13 +108,14 @@ func literal(v *spec.Value) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if len(t.GetDimensions()) == 0 && len(words) == 1 {
-		return words[0], true
-	}
 	if len(words) == 1 && n > 1 {
 		return fmt.Sprintf("%s(all %s)", typeText(v.GetType()), words[0]), true
 	}
-	return "[" + strings.Join(words, ", ") + "]", true
+	var shape []int
+	for _, d := range t.GetDimensions() {
+		shape = append(shape, int(d.GetConstant().GetSize()))
+	}
+	return graph.Brackets(words, shape), true
 }
 
 func elements(t *spec.TensorType) (int, bool) {

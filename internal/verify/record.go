@@ -78,16 +78,12 @@ func (r *Recording) write(dir, id string) error {
 	if err != nil {
 		return err
 	}
-	d := m.Description
-	c := map[string]any{
-		"id": id, "kind": kind, "model_type": d.ModelType, "spec_version": d.SpecVersion, "group": "recorded",
-		"function_name": nil, "ops": countOps(m, r.Function), "calls": calls, "expected_source": r.By,
-		"note": fmt.Sprintf("what %s computed; default tolerance", r.By),
-	}
-	if r.Function != "" {
-		c["function_name"] = r.Function
-	}
-	b, err := json.MarshalIndent(c, "", " ")
+	b, err := json.MarshalIndent(recorded{
+		ID: id, Kind: kind, ModelType: m.Description.ModelType, SpecVersion: m.Description.SpecVersion, Group: "recorded",
+		Ops: countOps(m, r.Function), Function: r.Function, Source: r.By,
+		Note:  "what came out when it was recorded, with the default tolerance",
+		Calls: calls,
+	}, "", " ")
 	if err != nil {
 		return err
 	}
@@ -95,31 +91,44 @@ func (r *Recording) write(dir, id string) error {
 		in.save(filepath.Join(dir, "inputs.npz")), want.save(filepath.Join(dir, "expected.npz")))
 }
 
+// recorded is case.json as Record writes it.
+type recorded struct {
+	ID          string         `json:"id"`
+	Kind        string         `json:"kind"`
+	ModelType   string         `json:"model_type"`
+	SpecVersion int            `json:"spec_version"`
+	Group       string         `json:"group"`
+	Ops         map[string]int `json:"ops,omitempty"`
+	Function    string         `json:"function_name,omitempty"`
+	Source      string         `json:"expected_source"`
+	Note        string         `json:"note"`
+	Calls       []recordedCall `json:"calls"`
+}
+
+type recordedCall struct {
+	Type     string                     `json:"type"`
+	State    *int                       `json:"state"`
+	Name     string                     `json:"name,omitempty"`
+	Inputs   map[string]json.RawMessage `json:"inputs,omitempty"`
+	Expected map[string]json.RawMessage `json:"expected,omitempty"`
+}
+
 // calls are the call itself and, where it has a state, what set and what reads that.
-func (r *Recording) calls(in, want *side) ([]map[string]any, error) {
-	var calls []map[string]any
+func (r *Recording) calls(in, want *side) ([]recordedCall, error) {
+	var calls []recordedCall
 	add := func(kind, name string, inputs, expected tensor.Features) error {
 		in.member, want.member = fmt.Sprintf("c%d/", len(calls)), fmt.Sprintf("c%d/", len(calls))
-		c := map[string]any{"type": kind, "state": nil}
-		if name != "" {
-			c["name"] = name
-		}
+		c := recordedCall{Type: kind, Name: name}
 		if r.After != nil {
-			c["state"] = 0
+			c.State = new(int)
 		}
 		var err error
-		if inputs != nil {
-			if c["inputs"], err = in.values(inputs); err != nil {
-				return err
-			}
+		if c.Inputs, err = in.values(inputs); err != nil {
+			return err
 		}
-		if expected != nil {
-			if c["expected"], err = want.values(expected); err != nil {
-				return err
-			}
-		}
+		c.Expected, err = want.values(expected)
 		calls = append(calls, c)
-		return nil
+		return err
 	}
 	for _, n := range sortedNames(r.Before) {
 		if err := add("write_state", n, tensor.Features{n: r.Before[n]}, nil); err != nil {
@@ -171,7 +180,7 @@ func (s *side) values(f tensor.Features) (map[string]json.RawMessage, error) {
 				s.arrays = map[string]*tensor.Tensor{}
 			}
 			s.arrays[v.NPZ] = t
-			b = append(b, fmt.Sprintf(`,"dtype":%q,"shape":%s`, t.DType(), appendJSON(nil, t.Shape()))...)
+			b = append(b, fmt.Sprintf(`,"dtype":%q,"shape":%s`, numpyName(t.DType()), appendJSON(nil, t.Shape()))...)
 		}
 		if s.judged {
 			atol, rtol := defaultTolerance(x)
@@ -180,6 +189,14 @@ func (s *side) values(f tensor.Features) (map[string]json.RawMessage, error) {
 		out[name] = append(b, '}')
 	}
 	return out, nil
+}
+
+// numpyName is how case.json spells the type of an array.
+func numpyName(d tensor.DType) string {
+	if d.IsFloat() {
+		return fmt.Sprint("float", d.Bits())
+	}
+	return d.String()
 }
 
 // defaultTolerance is what a recorded output may differ by.

@@ -1,0 +1,144 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"image"
+	"image/color"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"coreml/internal/mlmodel"
+	"coreml/tensor"
+)
+
+func roundTrip(t *testing.T, f tensor.Features, d []mlmodel.Feature) tensor.Features {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "f.npz")
+	w, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFeatures(w, f, d); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	got, err := ReadFeatures(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestFeaturesRoundTrip(t *testing.T) {
+	rgb := image.NewNRGBA(image.Rect(0, 0, 2, 1))
+	rgb.Set(0, 0, color.NRGBA{1, 2, 3, 255})
+	rgb.Set(1, 0, color.NRGBA{4, 5, 6, 255})
+	clear := image.NewNRGBA(image.Rect(0, 0, 1, 1))
+	clear.Set(0, 0, color.NRGBA{9, 8, 7, 100})
+	gray := image.NewGray(image.Rect(0, 0, 2, 1))
+	gray.Pix[1] = 77
+	in := tensor.Features{
+		"int": int64(-7), "word": `a "b" NaN`, "double": 1.5, "nan": math.NaN(), "inf": math.Inf(-1),
+		"labels": map[string]float64{"Infinity": math.Inf(1), "b\\": math.NaN(), "c": 0.25}, "empty": map[string]float64{},
+		"ids": map[int64]float64{-3: 1, 5: 2}, "words": []string{"x", ""}, "numbers": []int64{1, 2},
+		"rgb": rgb, "clear": clear, "gray": gray,
+		"half": tensor.Float16Of([]uint16{0x3c00, 0x4000}, 2),
+	}
+	got := roundTrip(t, in, nil)
+	same := cmp.Options{cmpopts.EquateNaNs(), cmp.Comparer(func(a, b *tensor.Tensor) bool {
+		return a.String() == b.String() && bytes.Equal(a.Bytes(), b.Bytes())
+	})}
+	if diff := cmp.Diff(map[string]any(in), map[string]any(got), same); diff != "" {
+		t.Errorf("what comes back differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestFloatImage(t *testing.T) {
+	d := []mlmodel.Feature{{Name: "depth", Image: &mlmodel.ImageConstraint{ColorSpace: "GRAYSCALE_FLOAT16"}}}
+	got := roundTrip(t, tensor.Features{"depth": tensor.Of([]float32{0.5, 1, 2, 3}, 2, 2)}, d)
+	if x, ok := got["depth"].(*tensor.Tensor); !ok || x.String() != "tensor<fp32, [1, 1, 2, 2]>" {
+		t.Errorf("a picture of mode F comes back as %v, want a tensor as the model takes it", got["depth"])
+	}
+}
+
+// TestMetaOfPython reads what Python's json writes.
+func TestMetaOfPython(t *testing.T) {
+	meta := `{"a": {"kind": "double", "data": NaN}, "b": {"kind": "dict", "items": [["x", Infinity], ["y", 1]]}, "c": {"kind": "int", "data": 3}, "d": {"kind": "double", "data": 2}}`
+	one := tensor.Of([]float64{7}, 1)
+	f, err := DecodeFeatures(map[string]*tensor.Tensor{metaMember: tensor.Of([]byte(meta)), "x": one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"a": math.NaN(), "b": map[string]float64{"x": math.Inf(1), "y": 1}, "c": int64(3), "d": 2.0, "x": one}
+	if diff := cmp.Diff(want, map[string]any(f), cmpopts.EquateNaNs(), cmp.Comparer(func(a, b *tensor.Tensor) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMetaRefused(t *testing.T) {
+	for _, meta := range []string{`{`, `[]`, `{"a": {"kind": "banana"}}`, `{"a": {"kind": "image", "mode": "RGB"}}`, `{"a": {"kind": "dict", "items": [[1.5]]}}`,
+		`{"a": {"kind": "double", "data": "x"}}`, `{"a": {"kind": "int"}}`, `{"a": {"kind": "dict", "items": [[null, 1]]}}`} {
+		if f, err := DecodeFeatures(map[string]*tensor.Tensor{metaMember: tensor.Of([]byte(meta))}); err == nil {
+			t.Errorf("%s gives %v, want an error", meta, f)
+		}
+	}
+	if _, err := DecodeFeatures(map[string]*tensor.Tensor{metaMember: tensor.Of([]float32{1})}); err == nil {
+		t.Error("a float array as the description is taken, want an error")
+	}
+}
+
+func TestReservedName(t *testing.T) {
+	if err := WriteFeatures(&bytes.Buffer{}, tensor.Features{metaMember: int64(1)}, nil); err == nil {
+		t.Error("a feature named as the description is written, want an error")
+	}
+}
+
+func TestRecord(t *testing.T) {
+	model := "../../testdata/cases/tiny_classifier/model.mlpackage"
+	out := tensor.Features{"classLabel": "green", "classLabel_probs": map[string]float64{"green": 1, "red": math.NaN()},
+		"score": tensor.Of([]float32{1, -4}, 2), "n": tensor.Of([]int32{3}, 1)}
+	dir := filepath.Join(t.TempDir(), "case")
+	r := Recording{Model: model, By: "test", In: tensor.Features{"image": image.NewGray(image.Rect(0, 0, 2, 2))}, Out: out}
+	if err := Record(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Read(os.DirFS(dir), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.ID != "case" || c.Kind != "mlpackage" || c.Ops["softmax"] != 1 || len(c.Calls) != 1 {
+		t.Errorf("case %+v", c)
+	}
+	want, err := c.arrays("expected.npz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, w := range c.Calls[0].Expected {
+		if m := w.compare(out[name], want, false, false); m != nil {
+			t.Errorf("%s: what was recorded does not agree with itself: %v", name, m)
+		}
+	}
+	score := c.Calls[0].Expected["score"]
+	if m := score.compare(tensor.Of([]float32{1, -4.002}, 2), want, false, false); m == nil {
+		t.Error("a difference of 5e-4 passes, want it to fail")
+	}
+	if math.Abs(score.Atol-4e-4) > 1e-12 {
+		t.Errorf("tolerance %g, want 1e-4 of the largest value", score.Atol)
+	}
+	if err := Record(dir, r); err == nil {
+		t.Error("a case is written over, want an error")
+	}
+	left, _ := os.ReadDir(filepath.Dir(dir))
+	if len(left) != 1 {
+		t.Errorf("the folder holds %v, want the case alone", left)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "case.json")); err != nil || !json.Valid(b) {
+		t.Errorf("case.json is no JSON (%v)", err)
+	}
+}
