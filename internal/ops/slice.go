@@ -252,10 +252,13 @@ func boxOffset[T int | int32](x, size []int, begin []T) (int, error) {
 func prepareSliceBySize(c *graph.Call) (graph.Step, error) {
 	if c.In[c.At(1)].Const != nil {
 		m, err := sliceBySizeMove(c)
-		if err == nil && m.dense() {
+		switch {
+		case err != nil:
+			return graph.Step{}, err
+		case m.dense():
 			return viewStep(c.Op.Name, m, 0), nil
 		}
-		return moveStep(c.Op.Name, m, 0), err
+		return moveStep(c.Op.Name, m, 0), nil
 	}
 	x, size, begin := c.Shape(0), c.Out[0].Type.Shape, c.At(1)
 	m := newMove(widthOf(c.In[0]), size, rowMajor(size), 0, rowMajor(x), 0)
