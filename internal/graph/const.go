@@ -185,26 +185,12 @@ func (c *Const) decodeInts(dst []float32, lo int) {
 		for i := range dst {
 			dst[i] = float32(int64(binary.LittleEndian.Uint64(d[8*(lo+i):])))
 		}
+	case tensor.UInt64:
+		for i := range dst {
+			dst[i] = float32(binary.LittleEndian.Uint64(d[8*(lo+i):]))
+		}
 	default:
 		decodeBits(dst, d, lo, dt)
-	}
-}
-
-// decodeBits reads little-endian bit-packed integers of 1 to 6 bits.
-func decodeBits(dst []float32, d []byte, lo int, dt tensor.DType) {
-	bits := dt.Bits()
-	mask := uint32(1)<<bits - 1
-	for i := range dst {
-		at := (lo + i) * bits
-		w := uint32(d[at/8])
-		if at/8+1 < len(d) {
-			w |= uint32(d[at/8+1]) << 8
-		}
-		v := int(w >> (at % 8) & mask)
-		if dt == tensor.Int4 && v >= 8 {
-			v -= 16
-		}
-		dst[i] = float32(v)
 	}
 }
 

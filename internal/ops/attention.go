@@ -60,6 +60,7 @@ type attention struct {
 	score denseTaps
 	full  denseTaps // over the keys of a block
 	rest  denseTaps // over those of the last block
+	lying denseTaps // over the keys of a block, for values that are read as they lie
 	parts attentionScratch
 }
 
@@ -131,6 +132,9 @@ func (a *attention) step(c *graph.Call) graph.Step {
 	few := a.l <= fewQueries
 	if few {
 		a.rows, a.tile = max(a.l, 1), max(a.l, 1)
+		if a.ev%a.gemm.Lanes == 0 {
+			a.lying = singleTaps(a.keys, 1, a.ev)
+		}
 	} else {
 		a.score = newDenseTaps(a.e, a.gemm.Lanes)
 		a.full, a.rest = newDenseTaps(a.keys, a.gemm.Lanes), newDenseTaps(a.s%a.keys, a.gemm.Lanes)
@@ -233,18 +237,25 @@ func (t *attentionTask) load() {
 func (t *attentionTask) single() {
 	for i := range t.n {
 		q := t.buf[t.parts.query+i*t.e:][:t.e]
-		p := t.buf[t.parts.score:][:t.count]
+		p := t.buf[t.parts.score+i*t.keys:][:t.count]
 		for j := range p {
 			p[j] = t.vec.Dot(q, t.k[j*t.e:][:t.e])
 		}
 		t.weigh(i, p)
-		o := t.out[i*t.ev:][:t.ev]
-		for j, w := range p {
-			if w != 0 {
+	}
+	if t.lying.single == nil {
+		for i := range t.n {
+			o := t.out[i*t.ev:][:t.ev]
+			for j, w := range t.buf[t.parts.score+i*t.keys:][:t.count] {
 				t.vec.Axpy(o, t.v[j*t.ev:][:t.ev], w)
 			}
 		}
+		return
 	}
+	sum := gemm.Args{W: address(t.v, 0), WStride: 4 * t.gemm.Lanes, RowStride: 4 * t.keys,
+		A: address(t.buf, t.parts.score), C: address(t.out, 0), CRow: 4 * t.ev, CVec: 4 * t.gemm.Lanes, Flags: gemm.Accumulate,
+		Taps1: address(t.lying.single, 0), N1: t.count}
+	t.gemm.Run(t.n, t.ev, &sum)
 }
 
 // tiles treats the block with matrix products, a tile of queries after the other.

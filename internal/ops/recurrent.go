@@ -3,6 +3,7 @@ package ops
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"coreml/internal/graph"
 	"coreml/internal/kernel/gemm"
@@ -31,6 +32,7 @@ type recurrence struct {
 	gemm   gemm.Kernel
 	onX    denseTaps
 	onH    denseTaps
+	tasks  sync.Pool // of *recurrentTask, so that a run allocates nothing
 }
 
 // direction is one pass over the sequence.
@@ -179,9 +181,15 @@ func (r *recurrence) step(kernel, level string) graph.Step {
 	width := r.gates * r.hidden
 	r.chunk = max(1, min(r.steps, chunkFloats/(r.rows*width)))
 	step := graph.Parallel(kernel+" "+level, len(r.directions)*r.groups, func(x *graph.Exec, task int) error {
-		t := recurrentTask{recurrence: r, dir: r.directions[task/r.groups], number: task / r.groups, x: x, first: task % r.groups * r.rows}
-		t.n = min(r.rows, r.batch-t.first)
+		t, _ := r.tasks.Get().(*recurrentTask)
+		if t == nil {
+			t = &recurrentTask{recurrence: r}
+		}
+		t.number, t.first, t.x = task/r.groups, task%r.groups*r.rows, x
+		t.dir, t.n = r.directions[t.number], min(r.rows, r.batch-t.first)
 		t.run()
+		*t = recurrentTask{recurrence: r}
+		r.tasks.Put(t)
 		return nil
 	})
 	step.Scratch = 4 * r.rows * (r.chunk*width + 3*r.hidden)

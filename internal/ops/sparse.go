@@ -2,6 +2,7 @@ package ops
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"unsafe"
 
@@ -42,6 +43,16 @@ func (m *bitmask) word(i int) uint64 {
 	}
 	if m.n-i < 64 {
 		w &= 1<<(m.n-i) - 1
+	}
+	return w
+}
+
+// window is the 64 bits from bit i on; bits from n on are zero.
+func (m *bitmask) window(i int) uint64 {
+	shift := i % 64
+	w := m.word(i-shift) >> shift
+	if next := i - shift + 64; shift > 0 && next < m.n {
+		w |= m.word(next) << (64 - shift)
 	}
 	return w
 }
@@ -109,19 +120,36 @@ func (m *maskCode) equal(o *maskCode) bool {
 		unsafe.SliceData(m.base.bits) == unsafe.SliceData(o.base.bits)
 }
 
+// window is the marks of the elements lo … lo+n, least significant bit first; n is at most 64.
+func (m *maskCode) window(lo, n int) uint64 {
+	if m.times == 1 {
+		return m.base.window(lo)
+	}
+	var w uint64
+	for at := 0; at < n; {
+		row, col := (lo+at)/m.inner, (lo+at)%m.inner
+		run := min(n-at, m.inner-col)
+		w |= m.base.window(row/m.times*m.inner+col) & (1<<run - 1) << at
+		at += run
+	}
+	return w
+}
+
 // Decode writes 0 and 1.
 func (m *maskCode) Decode(dst []float32, lo int) {
-	for at := 0; at < len(dst); {
-		from, run := lo+at, len(dst)-at
-		if m.times > 1 {
-			row, col := (lo+at)/m.inner, (lo+at)%m.inner
-			from, run = row/m.times*m.inner+col, min(run, m.inner-col)
+	fill(dst, 1)
+	m.clear(dst, lo)
+}
+
+// clear makes the elements of dst that are not marked zero; dst begins at element lo.
+func (m *maskCode) clear(dst []float32, lo int) {
+	for at := 0; at < len(dst); at += 64 {
+		d := dst[at:min(at+64, len(dst))]
+		w := m.window(lo+at, len(d))
+		for i, x := range d {
+			d[i] = math.Float32frombits(math.Float32bits(x) & -uint32(w&1))
+			w >>= 1
 		}
-		for i := range dst[at : at+run] {
-			b := from + i
-			dst[at+i] = float32(m.base.bits[b/8] >> (b % 8) & 1)
-		}
-		at += run
 	}
 }
 
@@ -169,9 +197,6 @@ func maskOf(c *graph.Call, arg int) (*graph.Const, *maskCode, error) {
 	return k, &maskCode{newBitmask(k.Data, n), 1, 1, k}, nil
 }
 
-// maskBatch is the number of mask bits that are looked at together.
-const maskBatch = 256
-
 // sparseCode is a weight of which only the marked elements are stored, in order.
 type sparseCode struct {
 	Data *graph.Const
@@ -190,17 +215,18 @@ func (k *sparseCode) Decode(dst []float32, lo int) {
 	// The stored elements go to the end of dst and are moved to the left: none passes its place.
 	next := len(dst) - (end - first)
 	k.Data.Decode(dst[next:], first)
-	buf := make([]float32, maskBatch)
-	for at := 0; at < len(dst); at += maskBatch {
-		d := dst[at:min(at+maskBatch, len(dst))]
-		k.Mask.Decode(buf[:len(d)], lo+at)
-		for i := range d {
-			if buf[i] == 0 {
-				d[i] = 0
-				continue
-			}
-			d[i] = dst[next]
-			next++
+	for at := 0; at < len(dst); at += 64 {
+		if next == len(dst) {
+			clear(dst[at:])
+			break
+		}
+		n := min(64, len(dst)-at)
+		w := k.Mask.window(lo+at, n)
+		for i := at; i < at+n; i++ {
+			v := math.Float32bits(dst[min(next, len(dst)-1)])
+			dst[i] = math.Float32frombits(v & -uint32(w&1))
+			next += int(w & 1)
+			w >>= 1
 		}
 	}
 }
@@ -217,16 +243,7 @@ func (k *maskedCode) parts() []*graph.Const { return []*graph.Const{k.Dense, k.M
 
 func (k *maskedCode) Decode(dst []float32, lo int) {
 	k.Dense.Decode(dst, lo)
-	buf := make([]float32, maskBatch)
-	for at := 0; at < len(dst); at += maskBatch {
-		d := dst[at:min(at+maskBatch, len(dst))]
-		k.Mask.Decode(buf[:len(d)], lo+at)
-		for i := range d {
-			if buf[i] == 0 {
-				d[i] = 0
-			}
-		}
-	}
+	k.Mask.clear(dst, lo)
 }
 
 // pickedCode is the vector of the marked elements of a weight.
@@ -240,19 +257,15 @@ func (k *pickedCode) Size() int64           { return k.Dense.Code.Size() }
 func (k *pickedCode) parts() []*graph.Const { return []*graph.Const{k.Dense, k.Mask.src} }
 
 func (k *pickedCode) Decode(dst []float32, lo int) {
-	buf := make([]float32, 2*maskBatch)
+	v := make([]float32, 64)
 	end := k.Dense.Type.Elements()
 	for at := 0; at < len(dst); {
 		from := k.Mask.find(lo + at)
-		n := min(maskBatch, end-from)
-		v, m := buf[:n], buf[maskBatch:maskBatch+n]
-		k.Dense.Decode(v, from)
-		k.Mask.Decode(m, from)
-		for i := 0; i < n && at < len(dst); i++ {
-			if m[i] != 0 {
-				dst[at] = v[i]
-				at++
-			}
+		n := min(len(v), end-from)
+		k.Dense.Decode(v[:n], from)
+		for w := k.Mask.window(from, n); w != 0 && at < len(dst); w &= w - 1 {
+			dst[at] = v[bits.TrailingZeros64(w)]
+			at++
 		}
 	}
 }
