@@ -29,6 +29,8 @@ type move struct {
 	tb    int // and in the last dimension; of a run: the piece of a row that is copied at once
 	units int // pieces of work
 	per   int // units of one task
+	// turn, if not nil, transposes tiles of 4-byte elements instead of transposeTile.
+	turn func(dst []float32, dstStride int, src []float32, srcStride, rows, cols int)
 }
 
 type moveKind uint8
@@ -204,6 +206,10 @@ func movePiece[T uint8 | uint16 | uint32](m *move, dst, src []T, c *cursor) {
 		copy(dst[d:d+n], src[s:s+n])
 	case moveTiles:
 		k := min(m.ta, m.size[m.col]-c.at[m.col])
+		if m.turn != nil {
+			m.turn(float32s(dst[d:]), m.dst[m.col], float32s(src[s:]), m.src[last], n, k)
+			return
+		}
 		transposeTile(dst[d:], m.dst[m.col], src[s:], m.src[last], n, k)
 	default:
 		ds, ss := m.dst[last], m.src[last]
@@ -214,6 +220,9 @@ func movePiece[T uint8 | uint16 | uint32](m *move, dst, src []T, c *cursor) {
 		}
 	}
 }
+
+// float32s views 4-byte elements as what kernels take.
+func float32s[T uint8 | uint16 | uint32](v []T) []float32 { return tensor.View[float32](tensor.BytesOf(v)) }
 
 // transposeTile stores dst[c·dstStride+r] = src[r·srcStride+c] for rows × cols.
 func transposeTile[T uint8 | uint16 | uint32](dst []T, dstStride int, src []T, srcStride, rows, cols int) {

@@ -57,7 +57,11 @@ func boxMove(c *graph.Call, plan func(*graph.Call) (box, error)) (move, error) {
 	if err != nil {
 		return move{}, err
 	}
-	return newMove(widthOf(c.In[0]), b.size, rowMajor(b.size), 0, b.stride, b.off), nil
+	m := newMove(widthOf(c.In[0]), b.size, rowMajor(b.size), 0, b.stride, b.off)
+	if m.width == 4 {
+		m.turn = kernels(c).Transpose
+	}
+	return m, nil
 }
 
 func noFold(op *graph.Op) *graph.Op {
