@@ -20,6 +20,7 @@ import (
 // predictFlags are what predict takes besides the flags of every run.
 type predictFlags struct {
 	openFlags
+	demoFlags
 	inputs, output, state, record string
 	values                        int
 	asJSON                        bool
@@ -28,10 +29,11 @@ type predictFlags struct {
 func predictCommand() *cobra.Command {
 	var o predictFlags
 	c := &cobra.Command{
-		Use:   "predict MODEL [NAME=VALUE…]",
+		Use:   "predict [MODEL [NAME=VALUE…]]",
 		Short: "Run a model once",
 		Long: `Predict runs a model once and prints what comes out. Without inputs it lists the
-inputs that the model wants, with a command to copy.
+inputs that the model wants, with a command to copy. Without a model it runs one that
+is part of the command: basic-pitch, which hears notes, on a clip or on --audio.
 
 The VALUE of an input is
   a number                    threshold=0.5
@@ -45,13 +47,18 @@ The VALUE of an input is
 outputs to one. What is no array, such as a label, is described in the member
 __meta__ (JSON: name → kind and data). --output of a .npy, .png or .jpg file takes the
 only tensor or picture.`,
-		Example: `  coreml predict model.mlpackage
+		Example: `  coreml predict
+  coreml predict --audio song.wav
+  coreml predict model.mlpackage
   coreml predict model.mlpackage image=cat.jpg
   coreml predict model.mlpackage --inputs in.npz --output out.npz
   coreml predict decoder.mlpackage token=7 --state state.npz
   coreml predict model.mlpackage x=x.npy --record testdata/mycase`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 || o.demoFlags.given() {
+				return predictEmbedded(cmd, &o, args)
+			}
 			return predict(cmd, &o, args[0], args[1:])
 		},
 	}
@@ -62,7 +69,8 @@ only tensor or picture.`,
 	f.StringVar(&o.record, "record", "", "folder to make: the call as a case that \"coreml verify\" checks")
 	f.IntVar(&o.values, "values", 64, "print tensors of up to so many elements whole")
 	f.BoolVar(&o.asJSON, "json", false, "print the outputs as JSON, whole")
-	o.add(f)
+	o.openFlags.add(f)
+	o.demoFlags.add(f)
 	return c
 }
 
