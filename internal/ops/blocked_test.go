@@ -34,6 +34,7 @@ func TestBlockedFormGivesThePlainResult(t *testing.T) {
 	}{
 		{"exp", args{"x": x(2, 17, 3, 5)}},
 		{"relu", args{"x": x(1, 5, 7)}},
+		{"leaky_relu", args{"x": live{positive([]int{1, 5, 7})}, "alpha": floatsOf(nil, float32(math.Inf(1)))}},
 		{"clip", args{"x": x(2, 17, 3, 5), "alpha": floatsOf(nil, 0.25), "beta": floatsOf(nil, 0.5)}},
 		{"cast", args{"x": x(2, 17, 3, 5), "dtype": stringOf("fp16")}},
 		{"add", args{"x": x(2, 17, 3, 5), "y": x(2, 17, 3, 5)}},

@@ -55,7 +55,11 @@ func (ch *chain) add(c *graph.Call, e graph.Elem, other int, first bool) error {
 	l := link{elem: e, other: other, first: first}
 	out := c.Out[0]
 	rank := len(out.Type.Shape)
-	keeps := e.Zero // pad lanes stay zero
+	keeps, zero := e.Zero, []float32{0} // pad lanes stay zero
+	if e.F1 != nil {
+		e.F1(zero, zero) // asked, for a parameter may be infinite
+		keeps = zero[0] == 0
+	}
 	if other >= 0 {
 		o := c.In[other]
 		if e.Channel {
@@ -64,7 +68,6 @@ func (ch *chain) add(c *graph.Call, e graph.Elem, other int, first bool) error {
 		switch {
 		case o.Const != nil && o.Type.Elements() == 1:
 			l.number, l.numeric = o.Const.Floats()[0], true
-			zero := []float32{0}
 			l.scalar(zero, zero, l.number)
 			keeps = zero[0] == 0
 		case o.Const != nil && out.Form == graph.Blocked:

@@ -22,15 +22,19 @@ func hostileType(r *rand.Rand, a graph.Accept) graph.Type {
 	if len(of) == 0 {
 		return graph.TensorOf(tensor.Float32)
 	}
+	d := of[r.IntN(len(of))]
+	if likely := [][]int{{}, {3}, {1, 3, 4}, {2, 4, 3}}; r.IntN(2) == 0 {
+		return graph.TensorOf(d, likely[r.IntN(len(likely))]...)
+	}
 	sizes := []int{0, 1, 2, 3, 4, 7, 1 << 20}
 	shape := make([]int, r.IntN(6))
 	for i := range shape {
 		shape[i] = sizes[r.IntN(len(sizes))]
 	}
-	if n, ok := tensor.Elements(shape); !ok || n > 1<<40 {
+	if _, ok := tensor.Elements(shape); !ok {
 		shape = nil
 	}
-	return graph.TensorOf(of[r.IntN(len(of))], shape...)
+	return graph.TensorOf(d, shape...)
 }
 
 // hostileConst is a small constant with extreme values.
@@ -72,7 +76,7 @@ func TestInferSurvivesAnything(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	for _, op := range slices.Concat(unaryOps, activationOps, binaryOps, compareOps, convertOps, reduceOps, normOps, softmaxOps, sortOps, nmsOps, classifyOps, randomOps) {
 		accepted := 0
-		for range 3000 {
+		for i := 0; i < 1000 || accepted < 5 && i < 100000; i++ {
 			if hostileCall(t, r, op) {
 				accepted++
 			}
@@ -90,15 +94,13 @@ func hostileCall(t *testing.T, r *rand.Rand, op *graph.Op) (taken bool) {
 		if (in.Optional && r.IntN(2) == 0) || in.Accept.Takes(graph.Type{Kind: graph.KindState}) {
 			continue
 		}
-		if i == 0 || r.IntN(4) == 0 {
+		if i == 0 && in.Accept&graph.Float != 0 || r.IntN(4) == 0 {
 			a[in.Name] = live{&graph.Const{Type: hostileType(r, in.Accept&^graph.String)}}
 		} else {
 			a[in.Name] = hostileConst(r, in.Accept)
 		}
 	}
-	fn, _ := oneNodeTyped(op, a)
-	n := fn.Body.Nodes[0]
-	c := graph.NewCall(n, cpu.Generic, func(v *graph.Value) graph.Operand {
+	c := graph.NewCall(typedNode(op, a), cpu.Generic, func(v *graph.Value) graph.Operand {
 		return graph.Operand{Value: v, Type: v.Type, Const: v.Const}
 	})
 	c.Store = atOnce{}
@@ -142,27 +144,19 @@ func describeArgs(c *graph.Call) string {
 	return s
 }
 
-// oneNodeTyped is oneNode for live arguments that have a type and no memory.
-func oneNodeTyped(op *graph.Op, a args) (*graph.Function, []graph.Slot) {
-	fn := &graph.Function{Name: "main", Opset: graph.IOS18, Body: &graph.Block{}}
+// typedNode is an operation whose live arguments have a type and no memory.
+func typedNode(op *graph.Op, a args) *graph.Node {
 	n := &graph.Node{Name: "node", Op: op, Args: make([][]*graph.Value, len(op.Inputs))}
 	for i, in := range op.Inputs {
-		v := &graph.Value{ID: fn.Values, Name: in.Name}
 		switch x := a[in.Name].(type) {
 		case *graph.Const:
-			v.Type, v.Const = x.Type, x
+			n.Args[i] = []*graph.Value{{ID: i, Name: in.Name, Type: x.Type, Const: x}}
 		case live:
-			v.Type = x.Type
-		default:
-			continue
+			n.Args[i] = []*graph.Value{{ID: i, Name: in.Name, Type: x.Type}}
 		}
-		fn.Values++
-		n.Args[i] = []*graph.Value{v}
 	}
-	for range 4 {
-		n.Out = append(n.Out, &graph.Value{ID: fn.Values, Name: "out", Def: n})
-		fn.Values++
+	for k := range 4 {
+		n.Out = append(n.Out, &graph.Value{ID: len(op.Inputs) + k, Name: "out", Def: n})
 	}
-	fn.Body.Nodes = []*graph.Node{n}
-	return fn, nil
+	return n
 }
