@@ -27,6 +27,8 @@ type Options struct {
 	// Backend chooses who runs the model: "" or "cpu" is the CPU engine,
 	// "reference" the slow interpreter that specifies it.
 	Backend string
+
+	level string // the CPU level; tests compare them
 }
 
 // Model is an open model. It is safe for concurrent use.
@@ -70,7 +72,7 @@ func load(ctx context.Context, file *mlmodel.Model, o []Options) (*Model, error)
 	b, err := choose(opt.Backend)
 	if err == nil {
 		var p backend.Program
-		p, err = b.Load(ctx, file, backend.Config{Function: opt.Function, Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, Warm: opt.Warm})
+		p, err = b.Load(ctx, file, backend.Config{Function: opt.Function, Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, Warm: opt.Warm, Level: opt.level})
 		if err == nil {
 			return &Model{file: file, program: p, desc: file.Description}, nil
 		}

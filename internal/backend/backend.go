@@ -22,6 +22,7 @@ type Config struct {
 	Threads     int    // 0: one for each physical core
 	MemoryLimit int64  // bytes of weights and activations beyond the file; 0: no limit
 	Warm        bool   // pack all weights when loading
+	Level       string // the CPU level to run at, for tests and comparison; "": the best
 }
 
 // Program is a loaded function of a model. It is safe for concurrent use.

@@ -39,13 +39,29 @@ func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (_ back
 	if err != nil {
 		return nil, err
 	}
-	p := newProgram(fn, cpu.Best(), c)
+	level, err := levelOf(c)
+	if err != nil {
+		return nil, err
+	}
+	p := newProgram(fn, level, c)
 	p.feats = f
 	if err := p.rehearse(ctx); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// levelOf is the CPU level that a program is planned for.
+func levelOf(c backend.Config) (cpu.Level, error) {
+	if c.Level == "" {
+		return cpu.Best(), nil
+	}
+	l, err := cpu.ByName(c.Level)
+	if err == nil && !cpu.Has(l) {
+		err = fmt.Errorf("engine: level %v: %w: this machine has %v", l, fault.Invalid, cpu.Levels())
+	}
+	return l, err
 }
 
 // threads is the number of threads that a run may use.

@@ -26,6 +26,18 @@ var dtypes = map[spec.DataType]tensor.DType{
 // maxRank is Core ML's.
 const maxRank = 16
 
+// resultType is typeOf of an operation's result. The rank may be open, since it is inferred.
+func resultType(t *spec.ValueType) (graph.Type, error) {
+	if d := t.GetTensorType().GetDimensions(); len(d) == 1 && d[0].GetUnknown().GetVariadic() {
+		dt, ok := dtypes[t.GetTensorType().GetDataType()]
+		if !ok {
+			return graph.Type{}, fmt.Errorf("dtype %v: %w", t.GetTensorType().GetDataType(), fault.Unsupported)
+		}
+		return graph.TensorOf(dt, -1), nil
+	}
+	return typeOf(t)
+}
+
 // typeOf reads a value's type; open dimensions become -1.
 func typeOf(t *spec.ValueType) (graph.Type, error) {
 	switch {

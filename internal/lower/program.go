@@ -180,7 +180,7 @@ func (r *reader) operation(s *scope, o *spec.Operation, depth int) (*graph.Node,
 		n.Blocks = append(n.Blocks, in)
 	}
 	for _, out := range o.GetOutputs() {
-		t, err := typeOf(out.GetType())
+		t, err := resultType(out.GetType())
 		if err != nil {
 			return nil, fmt.Errorf("output %q: %w", out.GetName(), err)
 		}

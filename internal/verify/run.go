@@ -46,6 +46,8 @@ type Options struct {
 	Open    coreml.Options
 	Keep    func(*Case) bool // nil: all
 	Each    func(Result)     // called for every result, one at a time
+	// Got is called with the outputs of every call, by several goroutines; nil: nobody wants them.
+	Got func(c *Case, call int, out coreml.Features)
 }
 
 // Run checks all cases, several at a time, and returns their results in order.
@@ -204,6 +206,9 @@ func (t *trial) call(ctx context.Context, i int) error {
 	}
 	if err != nil {
 		return err
+	}
+	if t.o.Got != nil {
+		t.o.Got(t.c, i, out)
 	}
 	for name, w := range call.Expected {
 		got, ok := out[name]
