@@ -107,19 +107,34 @@ func prepareConcatBlocked(c *graph.Call) (graph.Step, error) {
 
 // clearPads zeroes the pad lanes of the outputs.
 func clearPads(c *graph.Call) []graph.Phase {
-	pads := make([]padding, len(c.Out))
-	for i, o := range c.Out {
-		pads[i] = newPadding(o.Type.Shape, c.Lanes())
+	lanes := c.Lanes()
+	var padded []int
+	shapes := make([][]int, len(c.Out))
+	for o, out := range c.Out {
+		if shapes[o] = out.Type.Shape; shapes[o][1]%lanes != 0 {
+			padded = append(padded, o)
+		}
 	}
-	if !slices.ContainsFunc(pads, func(p padding) bool { return p.on }) {
+	if padded == nil {
 		return nil
 	}
-	return []graph.Phase{{Tasks: len(pads), Run: func(x *graph.Exec, task int) error {
-		if pads[task].on {
-			pads[task].clear(x.OutF32(task), 0)
-		}
+	return []graph.Phase{{Tasks: len(padded), Run: func(x *graph.Exec, task int) error {
+		o := padded[task]
+		clearPad(x.OutF32(o), shapes[o], lanes)
 		return nil
 	}}}
+}
+
+// clearPad zeroes the lanes of the last channel block that are no channels.
+func clearPad(dst []float32, shape []int, lanes int) {
+	used, sp := shape[1]%lanes, volume(shape[2:])
+	blocks := ceilDiv(shape[1], lanes)
+	for i := range shape[0] {
+		last := dst[((i+1)*blocks-1)*sp*lanes:][:sp*lanes]
+		for p := used; p < len(last); p += lanes {
+			clear(last[p : p+lanes-used])
+		}
+	}
 }
 
 // blockedPlace is where blocked value i stands in the result, if it is one run of it.

@@ -23,12 +23,13 @@ type move struct {
 	dstOff, srcOff int
 	width          int // bytes of an element: 1, 2 or 4
 
-	kind  moveKind
-	col   int // of a transposing move: the dimension in which the source is contiguous
-	ta    int // a tile's extent in col
-	tb    int // and in the last dimension; of a run: the piece of a row that is copied at once
-	units int // pieces of work
-	per   int // units of one task
+	// A unit of work is a rectangle: up to tb elements in the last dimension by
+	// up to ta in dimension col; col is -1 where there is only one dimension.
+	kind   moveKind
+	col    int
+	ta, tb int
+	units  int
+	per    int // units of one task
 	// turn, if not nil, transposes tiles of 4-byte elements instead of transposeTile.
 	turn func(dst []float32, dstStride int, src []float32, srcStride, rows, cols int)
 }
@@ -70,7 +71,7 @@ func newMove(width int, size, dst []int, dstOff int, src []int, srcOff int) move
 func (m *move) choose() {
 	last := len(m.size) - 1
 	n := m.size[last]
-	m.tb = min(n, moveElems)
+	m.tb, m.ta, m.col = min(n, moveElems), 1, last-1
 	if m.dst[last] != 1 || m.src[last] != 1 {
 		m.kind = moveSteps
 		for j := last - 1; j >= 0 && m.dst[last] == 1 && m.src[last] > 0; j-- {
@@ -82,17 +83,14 @@ func (m *move) choose() {
 			}
 		}
 	}
-	m.units = ceilDiv(n, m.tb)
-	unit := m.tb
-	for j := 0; j < last; j++ {
-		if m.kind == moveTiles && j == m.col {
-			m.units *= ceilDiv(m.size[j], m.ta)
-			unit *= m.ta
-		} else {
-			m.units *= m.size[j]
-		}
+	if m.kind != moveTiles && last > 0 {
+		m.ta = min(m.size[m.col], max(1, 4096/n))
 	}
-	m.per = max(1, moveElems/unit)
+	m.units = ceilDiv(n, m.tb)
+	for j := 0; j < last; j++ {
+		m.units *= ceilDiv(m.size[j], m.step(j))
+	}
+	m.per = max(1, moveElems/(m.ta*m.tb))
 }
 
 func (m *move) tasks() int {
@@ -168,12 +166,19 @@ func (m *move) runToHalf(dst []uint16, src []float32, task int) {
 	last := len(m.size) - 1
 	c := m.seek(task * m.per)
 	for u := task * m.per; u < min((task+1)*m.per, m.units); u++ {
-		n := min(m.tb, m.size[last]-c.at[last])
-		if m.dst[last] == 1 {
-			tensor.F16Slice(dst[c.d:c.d+n], src[c.s:c.s+n])
-		} else {
-			for i, v := range src[c.s : c.s+n] {
-				dst[c.d+i*m.dst[last]] = tensor.F16(v)
+		rows, n := m.extent(&c)
+		d, s := c.d, c.s
+		for range rows {
+			if m.dst[last] == 1 {
+				tensor.F16Slice(dst[d:d+n], src[s:s+n])
+			} else {
+				for i, v := range src[s : s+n] {
+					dst[d+i*m.dst[last]] = tensor.F16(v)
+				}
+			}
+			if m.col >= 0 {
+				d += m.dst[m.col]
+				s += m.src[m.col]
 			}
 		}
 		m.next(&c)
@@ -185,44 +190,78 @@ func (m *move) step(j int) int {
 	switch {
 	case j == len(m.size)-1:
 		return m.tb
-	case m.kind == moveTiles && j == m.col:
+	case j == m.col:
 		return m.ta
 	}
 	return 1
 }
 
+// extent is the size of the unit at c in dimension col and in the last one.
+func (m *move) extent(c *cursor) (rows, n int) {
+	last := len(m.size) - 1
+	rows = 1
+	if m.col >= 0 {
+		rows = min(m.ta, m.size[m.col]-c.at[m.col])
+	}
+	return rows, min(m.tb, m.size[last]-c.at[last])
+}
+
 func movePiece[T uint8 | uint16 | uint32](m *move, dst, src []T, c *cursor) {
 	last := len(m.size) - 1
-	n := min(m.tb, m.size[last]-c.at[last])
-	d, s := c.d, c.s
+	rows, n := m.extent(c)
+	dr, sr := 0, 0
+	if m.col >= 0 {
+		dr, sr = m.dst[m.col], m.src[m.col]
+	}
 	switch m.kind {
 	case moveRuns:
-		if n < 8 {
-			for i := 0; i < n; i++ {
-				dst[d+i] = src[s+i]
-			}
-			return
-		}
-		copy(dst[d:d+n], src[s:s+n])
+		moveRows(dst, src, c.d, c.s, dr, sr, rows, n)
 	case moveTiles:
-		k := min(m.ta, m.size[m.col]-c.at[m.col])
 		if m.turn != nil {
-			m.turn(float32s(dst[d:]), m.dst[m.col], float32s(src[s:]), m.src[last], n, k)
+			m.turn(float32s(dst[c.d:]), dr, float32s(src[c.s:]), m.src[last], n, rows)
 			return
 		}
-		transposeTile(dst[d:], m.dst[m.col], src[s:], m.src[last], n, k)
+		transposeTile(dst[c.d:], dr, src[c.s:], m.src[last], n, rows)
 	default:
 		ds, ss := m.dst[last], m.src[last]
-		for i := 0; i < n; i++ {
-			dst[d] = src[s]
-			d += ds
-			s += ss
+		for r := range rows {
+			d, s := c.d+r*dr, c.s+r*sr
+			for range n {
+				dst[d] = src[s]
+				d += ds
+				s += ss
+			}
 		}
 	}
 }
 
+// moveRows copies rows of n elements that start at d and s and are dr and sr apart.
+func moveRows[T uint8 | uint16 | uint32](dst, src []T, d, s, dr, sr, rows, n int) {
+	for range rows {
+		switch {
+		case n == 16:
+			*(*[16]T)(dst[d:]) = *(*[16]T)(src[s:])
+		case n == 8:
+			*(*[8]T)(dst[d:]) = *(*[8]T)(src[s:])
+		case n == 4:
+			*(*[4]T)(dst[d:]) = *(*[4]T)(src[s:])
+		case n < 16:
+			to, from := dst[d:d+n], src[s:s+n]
+			for i := range to {
+				to[i] = from[i]
+			}
+		default:
+			copy(dst[d:d+n], src[s:s+n])
+		}
+		d += dr
+		s += sr
+	}
+}
+
 // float32s views 4-byte elements as what kernels take.
-func float32s[T uint8 | uint16 | uint32](v []T) []float32 { return tensor.View[float32](tensor.BytesOf(v)) }
+func float32s[T uint8 | uint16 | uint32](v []T) []float32 {
+	return tensor.View[float32](tensor.BytesOf(v))
+}
 
 // transposeTile stores dst[c·dstStride+r] = src[r·srcStride+c] for rows × cols.
 func transposeTile[T uint8 | uint16 | uint32](dst []T, dstStride int, src []T, srcStride, rows, cols int) {
