@@ -163,6 +163,7 @@ func TestProgramLabels(t *testing.T) {
 		"integers":          {intValue(1, -2), &ClassLabels{Int64s: []int64{1, -2}}},
 		"list of integers":  {listValue(intValue(1), intValue(-2)), &ClassLabels{Int64s: []int64{1, -2}}},
 		"mixed":             {listValue(stringValue("a"), intValue(1)), nil},
+		"mixed, turned":     {listValue(intValue(1), stringValue("a")), nil},
 		"not scalars":       {listValue(stringValue("a", "b")), nil},
 		"neither":           {listValue(&spec.Value{}), nil},
 		"something unknown": {&spec.Value{}, nil},

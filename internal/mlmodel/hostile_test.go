@@ -175,6 +175,19 @@ func TestHostileNamesEverywhere(t *testing.T) {
 	checkRefusals(t, refusals)
 }
 
+// The numbers of the types are part of the format.
+func TestBlobTypes(t *testing.T) {
+	names := []string{"fp16", "fp32", "uint8", "int8", "bf16", "int16", "uint16", "int4", "uint1", "uint2", "uint4",
+		"uint3", "uint6", "int32", "uint32", "fp8e4m3fn", "fp8e5m2"}
+	for i, name := range names {
+		const size = 24 // whole elements of every type
+		b, err := readBlob(newWeights(record{dtype: uint32(i + 1), size: size, start: 128}, make([]byte, size)), 64)
+		if err != nil || b.DType.String() != name || len(b.Data) != size || b.Len()*b.DType.Bits() != 8*size {
+			t.Errorf("type %d: %d elements of %v, %v, want %s", i+1, b.Len(), b.DType, err, name)
+		}
+	}
+}
+
 func TestHostileWeights(t *testing.T) {
 	type spoil = func(p *testPackage)
 	withRecord := func(r record, data int) spoil {
@@ -198,7 +211,7 @@ func TestHostileWeights(t *testing.T) {
 	checkRefusals(t, []refusal{
 		{"absent", func(p *testPackage) { p.weights = nil }, ErrLoad, `weight.bin": is absent`},
 		{"empty", cut(0), ErrInvalid, "is empty"},
-		{"header cut", cut(63), ErrInvalid, "has 63 bytes"},
+		{"header cut", cut(63), ErrInvalid, "has 63 bytes: want a header"},
 		{"record cut", cut(127), ErrInvalid, "past the end of the file, which has 127 bytes"},
 		{"data cut", cut(143), ErrInvalid, "16 bytes at 128 are past the end of the file, which has 143"},
 		{"version 1", func(p *testPackage) { p.weights[4] = 1 }, ErrUnsupported, "storage version 1"},
@@ -351,6 +364,9 @@ func TestCheckName(t *testing.T) {
 		if err := checkName("somewhere", file); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "somewhere: ") {
 			t.Errorf("%s: got %v, want ErrInvalid that says where", name, err)
 		}
+	}
+	if err := checkName("", "/etc/passwd"); !strings.Contains(err.Error(), "is absolute") {
+		t.Errorf("got %v, want it to say that the name is absolute", err)
 	}
 	for _, file := range []string{"a", "com.apple.CoreML/weights/weight.bin", "..a/...", "a b/ä"} {
 		if err := checkName("", file); err != nil {
