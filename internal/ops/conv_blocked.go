@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"math"
 
 	"coreml/internal/graph"
 	"coreml/internal/kernel/gemm"
@@ -56,23 +57,6 @@ func (v *convolution) padded() bool {
 	return false
 }
 
-// convJob is a range of output panels that read the same range of input channels.
-type convJob struct {
-	channel, channels int
-	panel, panels     int
-	weight            int // its first float in the packed weight
-	taps              *convTaps
-}
-
-// convTaps is where a job finds the operands of each step of its sums, and which those are.
-type convTaps struct {
-	vector, single []gemm.Tap
-	steps          []convStep // in the order of the packed weight
-}
-
-// convStep is one product of a sum: input channel, counted from the job's first, and tap of the window.
-type convStep struct{ channel, tap int32 }
-
 // blockedConv is a convolution that writes channel-blocked memory. A task is a
 // band of lines by a range of panels.
 type blockedConv struct {
@@ -87,6 +71,7 @@ type blockedConv struct {
 	jobs         []convJob
 	strides      window.Strides // of what the kernel reads
 	share        taskShare
+	vectors      int // panels computed side by side
 }
 
 func (v *convolution) blocked(c *graph.Call) (graph.Step, error) {
@@ -94,11 +79,13 @@ func (v *convolution) blocked(c *graph.Call) (graph.Step, error) {
 	if err != nil {
 		return graph.Step{}, err
 	}
-	b := &blockedConv{convolution: v, kernel: gemm.For(c.Level), post: post, in: c.At(convX), stemIn: v.stem(), copied: v.padded()}
+	b := &blockedConv{convolution: v, kernel: gemm.For(c.Level), post: post, in: c.At(convX), stemIn: v.stem()}
 	b.y, b.x = v.plane()
 	b.share = b.plan()
+	b.copied = b.regionTaps() > regionLimit
 	b.strides = b.layout()
 	b.makeJobs()
+	b.vectors = b.tileVectors()
 	b.weight = c.Pack(c.At(convWeight), b.packing())
 	if v.bias >= 0 {
 		b.bias = c.Pack(v.bias, padded(v.groups*v.cout, b.kernel.Lanes))
@@ -137,6 +124,46 @@ func (b *blockedConv) plan() taskShare {
 		}
 	}
 	return newShare(outer, b.y.Out, panels, bands, ranges)
+}
+
+// regionLimit bounds the lists of taps of all regions of an image, beyond which a padded copy serves, which
+// is a single region.
+const regionLimit = 1 << 17
+
+// regionTaps is the number of taps in all lists.
+func (b *blockedConv) regionTaps() int {
+	n := 0
+	for _, span := range b.x.Spans(0, b.x.Out) {
+		n += span.TapHi - span.TapLo
+	}
+	y := 0
+	for i := range b.share.bands {
+		for _, span := range b.y.Spans(b.share.band(i)) {
+			y += span.TapHi - span.TapLo
+		}
+	}
+	return n * y * ((b.cin-1)/b.lanesIn() + 1)
+}
+
+// tileVectors chooses how many panels are computed side by side: what keeps the multipliers busy
+// with the tiles that the regions are cut into, while weights come from the second-level cache.
+func (b *blockedConv) tileVectors() int {
+	const weightsPerCycle = 0.4 // vectors
+	best, least := 1, math.Inf(1)
+	for v := gemm.MaxVectors; v > 1; v-- {
+		tall, f, cycles := b.kernel.MaxRows(v), float64(v), 0.0
+		for _, p := range b.jobs[0].taps.parts[0] {
+			m := max(p.Lines, p.Rows)
+			n := (m + tall - 1) / tall
+			r := float64(m) / float64(n)
+			tile := max(r*f/2, (r+f)/2, f/weightsPerCycle)
+			cycles += tile * float64(n*min(p.Lines, p.Rows)*(len(p.TapsV)*b.kernel.Lanes+len(p.Taps1)))
+		}
+		if cycles /= f; cycles < 0.999*least {
+			best, least = v, cycles
+		}
+	}
+	return best
 }
 
 // lanesIn is the number of channels that lie side by side in the input.
@@ -182,137 +209,6 @@ func (b *blockedConv) layout() window.Strides {
 	return s
 }
 
-// makeJobs divides the output panels by the input channels that they need.
-func (b *blockedConv) makeJobs() {
-	lanes := b.kernel.Lanes
-	if b.groups == 1 || b.cout%lanes == 0 {
-		per := (b.cout + lanes - 1) / lanes
-		for g := range b.groups {
-			b.addJob(convJob{channel: g * b.cin, channels: b.cin, panel: g * per, panels: per})
-		}
-		return
-	}
-	all := b.groups * b.cout
-	for p := 0; p*lanes < all; p++ {
-		first, last := p*lanes/b.cout, (min((p+1)*lanes, all)-1)/b.cout // groups
-		b.addJob(convJob{channel: first * b.cin, channels: (last + 1 - first) * b.cin, panel: p, panels: 1})
-	}
-}
-
-func (b *blockedConv) addJob(j convJob) {
-	if n := len(b.jobs); n > 0 {
-		last := b.jobs[n-1]
-		j.weight = last.weight + last.panels*len(last.taps.steps)*b.kernel.Lanes
-		if j.channels == last.channels && j.channel%b.lanesIn() == last.channel%b.lanesIn() {
-			j.taps = last.taps
-		}
-	}
-	if j.taps == nil {
-		j.taps = b.makeTaps(j.channel, j.channels)
-	}
-	b.jobs = append(b.jobs, j)
-}
-
-// makeTaps lists the steps of a sum: first whole blocks of channels, tap by tap, then single channels.
-func (b *blockedConv) makeTaps(channel, channels int) *convTaps {
-	t := &convTaps{}
-	l := b.lanesIn()
-	base := channel / l * l
-	end := channel + channels
-	first, last := end, end // channels of whole blocks
-	if l > 1 {
-		first = min((channel+l-1)/l*l, end)
-		last = max(first, end/l*l)
-	}
-	for c := first; c < last; c += l {
-		b.eachTap(func(tap, at int) {
-			t.vector = append(t.vector, gemm.Tap{A: int64((c-base)/l*b.strides.Block + at), W: t.offset(b.kernel.Lanes)})
-			for i := range l {
-				t.steps = append(t.steps, convStep{int32(c + i - channel), int32(tap)})
-			}
-		})
-	}
-	for c := channel; c < end; c++ {
-		if c >= first && c < last {
-			continue
-		}
-		b.eachTap(func(tap, at int) {
-			t.single = append(t.single, gemm.Tap{A: int64((c-base)/l*b.strides.Block + (c-base)%l*4 + at), W: t.offset(b.kernel.Lanes)})
-			t.steps = append(t.steps, convStep{int32(c - channel), int32(tap)})
-		})
-	}
-	return t
-}
-
-// offset is that of the next step in a panel, in bytes.
-func (t *convTaps) offset(lanes int) int64 { return int64(4 * len(t.steps) * lanes) }
-
-// eachTap calls f with the number of each tap and its distance in bytes from tap 0.
-func (b *blockedConv) eachTap(f func(tap, at int)) {
-	for i := range b.y.Kernel {
-		for j := range b.x.Kernel {
-			f(i*b.x.Kernel+j, i*b.y.Dilation*b.strides.Line+j*b.x.Dilation*b.strides.Pixel)
-		}
-	}
-}
-
-// packing is that of the weight: the jobs one after the other, each in panel form.
-func (b *blockedConv) packing() graph.Packing {
-	lanes := b.kernel.Lanes
-	last := b.jobs[len(b.jobs)-1]
-	var owner []int // job of each panel
-	for i, j := range b.jobs {
-		for range j.panels {
-			owner = append(owner, i)
-		}
-	}
-	jobs, groupIn, groupOut, taps, all := b.jobs, b.cin, b.cout, b.taps(), b.groups*b.cout
-	return graph.Packing{
-		Form: fmt.Sprintf("conv%d %d %v", lanes, b.groups, b.stemIn),
-		Size: 4 * (last.weight + last.panels*len(last.taps.steps)*lanes), Items: len(owner),
-		Do: func(dst []byte, src *graph.Const, lo, hi int) {
-			row := make([]float32, groupIn*taps)
-			for p := lo; p < hi; p++ {
-				j := &jobs[owner[p]]
-				steps := j.taps.steps
-				panel := f32(dst)[j.weight+(p-j.panel)*len(steps)*lanes:][:len(steps)*lanes]
-				for l := range lanes {
-					o := p*lanes + l
-					if o >= all {
-						pickSteps(panel[l:], nil, steps, lanes, 0, 0, taps)
-						continue
-					}
-					src.Decode(row, o*len(row))
-					pickSteps(panel[l:], row, steps, lanes, o/groupOut*groupIn-j.channel, groupIn, taps)
-				}
-			}
-		},
-	}
-}
-
-// pickSteps writes one lane of a panel from a row of the weight, whose n channels begin at channel first of the job.
-func pickSteps(dst, row []float32, steps []convStep, lanes, first, n, taps int) {
-	for s, step := range steps {
-		var w float32
-		if c := int(step.channel) - first; c >= 0 && c < n {
-			w = row[c*taps+int(step.tap)]
-		}
-		dst[s*lanes] = w
-	}
-}
-
-// padded is the packing of n values, one per channel, with zeros up to a whole block.
-func padded(n, lanes int) graph.Packing {
-	return graph.Packing{
-		Form: fmt.Sprintf("padded%d", lanes), Size: 4 * ((n + lanes - 1) / lanes * lanes), Items: 1,
-		Do: func(dst []byte, src *graph.Const, _, _ int) {
-			d := f32(dst)
-			src.Decode(d[:n], 0)
-			clear(d[n:])
-		},
-	}
-}
-
 func (b *blockedConv) run(x *graph.Exec, task int) error {
 	t := b.share.task(task)
 	image, j := t.outer/len(b.jobs), &b.jobs[t.outer%len(b.jobs)]
@@ -320,7 +216,7 @@ func (b *blockedConv) run(x *graph.Exec, task int) error {
 	area := b.y.Out * b.x.Out * lanes
 	panels := (b.groups*b.cout + lanes - 1) / lanes
 	weight, out := b.weight.F32()[j.weight:], x.OutF32(0)
-	off := (image*panels+j.panel)*area + t.line*b.x.Out*lanes
+	off := (image*panels + j.panel) * area
 	a := gemm.Args{
 		A:         address(b.source(x, image, j, t), 0),
 		RowStride: b.x.Stride * b.strides.Pixel, AStep: b.y.Stride * b.strides.Line,
@@ -332,15 +228,12 @@ func (b *blockedConv) run(x *graph.Exec, task int) error {
 	if b.bias != nil {
 		a.Bias = address(b.bias.F32(), j.panel*lanes)
 	}
-	part := [1]gemm.Part{{Lines: t.lines, Rows: b.x.Out, TapsV: j.taps.vector, Taps1: j.taps.single}}
+	parts := j.taps.parts[t.line/b.share.lines]
 	for p := t.col; p < t.col+t.cols; {
-		n := t.col + t.cols - p
-		if !b.post.rest.empty() && n > gemm.MaxVectors {
-			n = gemm.MaxVectors // so that the result is still in cache
-		}
-		b.kernel.Parts(part[:], p, p+n, j.panels*lanes, &a)
+		n := min(b.vectors, t.col+t.cols-p)
+		b.kernel.Parts(parts, p, p+n, j.panels*lanes, &a)
 		for q := p; q < p+n; q++ {
-			applyPost(x, b.post.rest, out, off+q*area, t.lines*b.x.Out*lanes)
+			applyPost(x, b.post.rest, out, off+q*area+t.line*b.x.Out*lanes, t.lines*b.x.Out*lanes)
 		}
 		p += n
 	}
@@ -364,7 +257,7 @@ func (b *blockedConv) source(x *graph.Exec, image int, j *convJob, t taskPart) [
 	perImage := (b.groups*b.cin + l - 1) / l
 	in := x.F32(b.in)[(image*perImage+j.channel/l)*size:]
 	if !b.copied {
-		return in[t.line*b.y.Stride*b.x.In*l:]
+		return in
 	}
 	to, step := x.Scratch(), b.copySize()
 	for p := range b.planes(j.channel, j.channels) {

@@ -135,6 +135,12 @@ func (k convCase) other(p, t int, small, big []int) int {
 	return at
 }
 
+// wideConvs have more regions than are listed one by one.
+var wideConvs = []convCase{
+	{name: "conv", batch: 1, cin: 5, cout: 3, groups: 1, in: []int{24, 30}, kernel: []int{31, 21}, stride: []int{1, 2}, dilation: []int{1, 1}, pad: []int{15, 15, 10, 10}},
+	{name: "conv", batch: 1, cin: 3, cout: 3, groups: 3, in: []int{24, 30}, kernel: []int{31, 31}, stride: []int{1, 1}, dilation: []int{1, 1}, pad: []int{15, 15, 15, 15}, bias: true},
+}
+
 func randomConv(r *rand.Rand, rank int, transpose bool) convCase {
 	k := convCase{name: "conv", batch: 1 + r.IntN(2), groups: 1, bias: r.IntN(2) == 0, transpose: transpose, liveWeight: r.IntN(4) == 0}
 	if transpose {
@@ -155,7 +161,7 @@ func randomConv(r *rand.Rand, rank int, transpose bool) convCase {
 		ext := (k.kernel[d]-1)*k.dilation[d] + 1
 		k.in = append(k.in, ext+r.IntN(12))
 		if transpose {
-			k.in[d] = 4 + r.IntN(6)
+			k.in[d] = 5 + r.IntN(6)
 		}
 	}
 	if transpose && r.IntN(3) == 0 {
@@ -181,6 +187,9 @@ func TestConvMatchesDefinition(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 120 {
 		k := randomConv(r, 1+i%3, i%2 == 1)
+		if i < len(wideConvs) {
+			k = wideConvs[i]
+		}
 		a := k.args(r)
 		want, shape := k.define(a)
 		for _, level := range cpu.Levels() {

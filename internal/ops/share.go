@@ -20,6 +20,9 @@ func newShare(outer, allLines, allColumns, bands, ranges int) taskShare {
 	return s
 }
 
+// band is the range of lines of band i.
+func (s taskShare) band(i int) (lo, hi int) { return i * s.lines, min((i+1)*s.lines, s.allLines) }
+
 func (s taskShare) tasks() int { return s.outer * s.bands * s.ranges }
 
 // task is number i: ranges of columns of one band follow one another.
