@@ -130,6 +130,44 @@ func TestTruncationWhileOpen(t *testing.T) {
 	}
 }
 
+// faultyFS gives files whose contents fault, like a mapping of a file that was truncated.
+type faultyFS struct {
+	fs.FS
+	mapped []byte
+}
+
+func (f faultyFS) Open(name string) (fs.File, error) {
+	file, err := f.FS.Open(name)
+	return faultyFile{file, f.mapped}, err
+}
+
+type faultyFile struct {
+	fs.File
+	mapped []byte
+}
+
+func (f faultyFile) Read(p []byte) (int, error) { return copy(p, f.mapped), nil }
+
+func TestFaultWhileOpeningIsAnError(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	writeFile(t, name, make([]byte, 1<<16))
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	mapped, unmap, err := mapFile(file, 1<<16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unmap()
+	if err := os.Truncate(name, 0); err != nil {
+		t.Fatal(err)
+	}
+	m, err := OpenFS(faultyFS{newPackage().memory(), mapped}, "test.mlpackage")
+	checkRefused(t, m, err, ErrLoad, "test.mlpackage: a file changed while it was read")
+}
+
 func TestOtherPanicsAreNotHidden(t *testing.T) {
 	defer func() {
 		if recover() == nil {

@@ -61,8 +61,7 @@ func Describe(name string) (*Description, error) {
 	return m.Description, m.Close()
 }
 
-func open(name string, weights bool) (m *Model, err error) {
-	defer recoverFault(name, &err)()
+func open(name string, weights bool) (*Model, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
@@ -83,7 +82,7 @@ func open(name string, weights bool) (m *Model, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m = &Model{Path: name, where: name, tree: t, name: base}
+	m := &Model{Path: name, where: name, tree: t, name: base}
 	if err := m.read(weights); err != nil {
 		return nil, err
 	}
@@ -114,13 +113,16 @@ func OpenFS(fsys fs.FS, name string) (*Model, error) {
 
 // read reads the model file m.name of m.tree, or the model in that folder if
 // the name is ".". It closes m if that fails.
-func (m *Model) read(weights bool) error {
+func (m *Model) read(weights bool) (err error) {
+	defer func() {
+		if err != nil {
+			m.Close()
+			err = at(m.where, err)
+		}
+	}()
+	defer recoverFault("", &err)()
 	m.weights = map[string]*content{}
-	if err := m.readParts(weights); err != nil {
-		m.Close()
-		return at(m.where, err)
-	}
-	return nil
+	return m.readParts(weights)
 }
 
 func (m *Model) readParts(weights bool) error {
