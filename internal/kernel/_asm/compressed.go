@@ -341,20 +341,38 @@ func (c *compressed) expand() {
 	scale, shift := f.Vec(), f.Vec()
 	f.Loop(c.blocks, func() {
 		c.expandTables(scale, shift)
-		c.passes(1, func(n int) {
-			raw := c.begin(1)
-			d := f.Vec()
-			for j := range n {
-				c.step(0, j, raw, d)
-				f.MulAdd(d, scale, shift)
-				f.Store(emit.At(out, j*f.T.Bytes()), d)
-			}
-			f.AddTo(out, emit.Imm(n*f.T.Bytes()))
-			f.Free(d, raw)
-		})
+		rounded, end := f.NewLabel("rounded"), f.NewLabel("expanded")
+		f.Raw("TESTQ", emit.Imm(flagRoundHalf), emit.Field(c.args, "Args_Flags"))
+		f.Jump(emit.NE, rounded)
+		c.expandPasses(out, scale, shift, false)
+		f.Jump(emit.Always, end)
+		f.Bind(rounded)
+		c.expandPasses(out, scale, shift, true)
+		f.Bind(end)
 		c.nextBlock()
 	})
 	f.Ret()
+}
+
+// expandPasses stores one block; the place of the result serves to round it to float16.
+func (c *compressed) expandPasses(out emit.Reg, scale, shift emit.Vec, round bool) {
+	f := c.f
+	c.passes(1, func(n int) {
+		raw := c.begin(1)
+		d := f.Vec()
+		for j := range n {
+			c.step(0, j, raw, d)
+			f.MulAdd(d, scale, shift)
+			at := emit.At(out, j*f.T.Bytes())
+			if round {
+				f.Narrow16(at, d)
+				f.Widen16(d, at)
+			}
+			f.Store(at, d)
+		}
+		f.AddTo(out, emit.Imm(n*f.T.Bytes()))
+		f.Free(d, raw)
+	})
 }
 
 func (c *compressed) expandTables(scale, shift emit.Vec) {

@@ -290,6 +290,7 @@ const (
 	flagAtLeast
 	flagAtMost
 	flagHalfScale
+	flagRoundHalf
 )
 
 // limit keeps NaN: the comparison answers with the accumulator then.

@@ -38,6 +38,7 @@ type Compressed struct {
 	HalfScale bool      // Scale and Shift hold float16
 	Scale     []byte    // [panel][block][Lanes]; nil: 1
 	Shift     []byte    // likewise; nil: 0. Wants Scale
+	Round     bool      // for more than FewRows rows, value·scale + shift is rounded to float16
 }
 
 // Blocks is the number of blocks of K.
@@ -180,6 +181,9 @@ func (w *Compressed) place(b *Args, lanes, p int, q piece) {
 	size := 4 * lanes
 	if w.HalfScale {
 		size, b.Flags = 2*lanes, b.Flags|halfScale
+	}
+	if w.Round {
+		b.Flags |= roundHalf
 	}
 	b.ScaleBlock, b.ScalePanel, b.ScaleOff = size, size*blocks, 0
 	at := (p*blocks + q.block) * size

@@ -190,6 +190,34 @@ func TestCompressed(t *testing.T) {
 }
 
 // Rows must not influence one another, nor the number of panels in a call.
+// TestExpandedWeightsAreRounded multiplies by the unit matrix, which gives the weights back.
+func TestExpandedWeightsAreRounded(t *testing.T) {
+	for _, k := range kernels {
+		if !cpu.Has(k.Level) {
+			continue
+		}
+		for form := range formNames {
+			n, depth := 2*k.Lanes+3, 24
+			w := newCoded(t, rand.New(rand.NewPCG(5, 6)), form, n, depth, 8, k.Lanes, true, true, false, 1, guard.After)
+			w.Round = true
+			unit := make([]float32, depth*depth)
+			for i := range depth {
+				unit[i*depth+i] = 1
+			}
+			c := make([]float32, depth*n)
+			a := Args{A: pointer(unit), RowStride: 4 * depth, C: pointer(c), CRow: 4 * n, CVec: 4 * k.Lanes}
+			k.Compressed(&w.Compressed, 0, (n+k.Lanes-1)/k.Lanes, depth, &a, make([]float32, k.ScratchSize(&w.Compressed, depth)))
+			for s := range depth {
+				for i := range n {
+					if got, want := c[s*n+i], nearestHalf(w.value[i][s]); got != want {
+						t.Fatalf("%v %s: weight %d of column %d is %g, want %g", k.Level, formNames[form], s, i, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestCompressedSplitsChangeNoBit(t *testing.T) {
 	eachKernel(t, func(t *testing.T, k Kernel) {
 		for form, name := range formNames {

@@ -25,6 +25,7 @@ const (
 	AtLeast                // raise to Lo; NaN stays NaN
 	AtMost                 // lower to Hi
 	halfScale              // Scale and Shift are float16
+	roundHalf              // expanded weights are rounded to float16
 )
 
 // Args are the arguments of a tile. Strides and steps are in bytes. A kernel only changes

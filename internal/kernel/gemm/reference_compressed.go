@@ -56,6 +56,9 @@ func expandReference(lanes int, form Form, a *Args) {
 		for i := range a.BlockK * lanes {
 			d := &dst[b*a.BlockK*lanes+i]
 			*d = float32(*d*scale[i%lanes]) + shift[i%lanes]
+			if a.Flags&roundHalf != 0 {
+				*d = nearestHalf(*d)
+			}
 		}
 	}
 }
@@ -110,4 +113,18 @@ func widen(h uint16) float32 {
 		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
 	}
 	return math.Float32frombits(sign | uint32(exp-15+127)<<23 | frac<<13)
+}
+
+// nearestHalf rounds to float16, ties to even.
+func nearestHalf(x float32) float32 {
+	switch abs := math.Abs(float64(x)); {
+	case abs >= 65520:
+		return float32(math.Copysign(math.Inf(1), float64(x)))
+	case abs < 0x1p-14:
+		return float32(math.RoundToEven(float64(x)*0x1p24) * 0x1p-24)
+	case x != x:
+		return x
+	}
+	b := math.Float32bits(x)
+	return math.Float32frombits((b + 0xfff + b>>13&1) &^ 0x1fff)
 }
