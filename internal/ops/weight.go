@@ -12,8 +12,8 @@ import (
 
 // coldWeight is a constant right side [k, n], or [n, k] when transposed, that is packed as compact as the file
 // has it and decoded by the kernels: float16, int8 or 4-bit indices, with scales. The form depends on the weight alone.
-// Dequantised float16 weights are not rounded to float16 here, as the dense form does: that differs by less than
-// 2^-11 of each weight.
+// A dequantised float16 weight is rounded to float16 only where there are many rows: for few, kernels scale sums
+// of products, which differs by less than 2^-11 of each weight.
 type coldWeight struct {
 	gemm.Compressed
 	lanes, panels int
@@ -93,6 +93,7 @@ func (w *coldWeight) quantised(k *blockCode) bool {
 		w.data = k.Data
 	}
 	w.scale, w.scales = k.Scale, k.Grid
+	w.Round = k.Scale.Type.DType == tensor.Float16
 	w.HalfScale = k.Scale.Type.DType == tensor.Float16 && !k.Scale.Held
 	w.setOffset(k.Offset)
 	return true
