@@ -75,19 +75,23 @@ func (c *Const) Plain() []byte {
 
 // Ints returns the elements of a constant of integer or boolean type.
 func (c *Const) Ints() ([]int, error) {
-	f := make([]int, c.Type.Elements())
-	if c.Code != nil && !c.Type.DType.IsFloat() {
-		for i := range f {
-			c.subByte(f, i)
+	f, dt := make([]int, c.Type.Elements()), c.dtype()
+	if len(f) == 0 {
+		return f, nil
+	}
+	if c.Data == nil && c.Code == nil || dt.IsFloat() {
+		return nil, fmt.Errorf("a constant of type %v, want integers", c.Type)
+	}
+	if c.Code != nil || dt.IsSubByte() {
+		// They have at most 8 bits, which a float32 holds exactly.
+		for i, x := range c.Floats() {
+			f[i] = int(x)
 		}
 		return f, nil
 	}
-	if c.Data == nil && len(f) > 0 {
-		return nil, fmt.Errorf("a constant %v, want integers", c.Type)
-	}
 	d := c.Data
 	for i := range f {
-		switch c.dtype() {
+		switch dt {
 		case tensor.Bool, tensor.UInt8:
 			f[i] = int(d[i])
 		case tensor.Int8:
@@ -103,22 +107,10 @@ func (c *Const) Ints() ([]int, error) {
 		case tensor.Int64, tensor.UInt64:
 			f[i] = int(binary.LittleEndian.Uint64(d[8*i:]))
 		default:
-			if err := c.subByte(f, i); err != nil {
-				return nil, err
-			}
+			return nil, fmt.Errorf("a constant of type %v, want integers", c.Type)
 		}
 	}
 	return f, nil
-}
-
-func (c *Const) subByte(f []int, i int) error {
-	if !c.Type.DType.IsSubByte() {
-		return fmt.Errorf("a constant of type %v, want integers", c.Type)
-	}
-	var one [1]float32
-	c.Decode(one[:], i)
-	f[i] = int(one[0])
-	return nil
 }
 
 // Decode writes the elements lo … lo+len(dst) as float32. Any numeric dtype and any Code.

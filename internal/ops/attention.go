@@ -194,7 +194,6 @@ type attentionTask struct {
 func (t *attentionTask) run(few bool) {
 	t.buf = t.x.Scratch()
 	t.out = t.x.OutF32(0)[(t.batch*t.l+t.row)*t.ev:][:t.n*t.ev]
-	clear(t.out)
 	q := t.x.F32(t.at[0])[(t.batch*t.l+t.row)*t.e:][:t.n*t.e]
 	t.vec.MulS(t.buf[t.parts.query:][:len(q)], q, t.scale)
 	fill(t.buf[t.parts.top:][:t.n], float32(math.Inf(-1)))
@@ -246,6 +245,9 @@ func (t *attentionTask) single() {
 	if t.lying.single == nil {
 		for i := range t.n {
 			o := t.out[i*t.ev:][:t.ev]
+			if t.block == 0 {
+				clear(o)
+			}
 			for j, w := range t.buf[t.parts.score+i*t.keys:][:t.count] {
 				t.vec.Axpy(o, t.v[j*t.ev:][:t.ev], w)
 			}
@@ -253,7 +255,7 @@ func (t *attentionTask) single() {
 		return
 	}
 	sum := gemm.Args{W: address(t.v, 0), WStride: 4 * t.gemm.Lanes, RowStride: 4 * t.keys,
-		A: address(t.buf, t.parts.score), C: address(t.out, 0), CRow: 4 * t.ev, CVec: 4 * t.gemm.Lanes, Flags: gemm.Accumulate,
+		A: address(t.buf, t.parts.score), C: address(t.out, 0), CRow: 4 * t.ev, CVec: 4 * t.gemm.Lanes, Flags: t.onto(),
 		Taps1: address(t.lying.single, 0), N1: t.count}
 	t.gemm.Run(t.n, t.ev, &sum)
 }
@@ -267,7 +269,7 @@ func (t *attentionTask) tiles() {
 		C: address(t.buf, t.parts.score), CRow: 4 * t.keys, CVec: 4 * lanes}
 	t.score.set(&score)
 	sum := gemm.Args{W: address(values, 0), WStride: 4 * t.count * lanes, RowStride: 4 * t.keys,
-		A: score.C, CRow: 4 * t.ev, CVec: 4 * lanes, Flags: gemm.Accumulate}
+		A: score.C, CRow: 4 * t.ev, CVec: 4 * lanes, Flags: t.onto()}
 	if t.count == t.keys {
 		t.full.set(&sum)
 	} else {
@@ -276,6 +278,9 @@ func (t *attentionTask) tiles() {
 	for i := 0; i < t.n; i += t.tile {
 		n := min(t.tile, t.n-i)
 		if t.excluded(i, n) {
+			if t.block == 0 {
+				clear(t.out[i*t.ev:][:n*t.ev])
+			}
 			continue
 		}
 		if !packed {
@@ -293,6 +298,14 @@ func (t *attentionTask) tiles() {
 			t.gemm.Run(n, t.ev, &sum)
 		}
 	}
+}
+
+// onto are the flags of products with values: all but the first block add to what is there.
+func (t *attentionTask) onto() int {
+	if t.block == 0 {
+		return 0
+	}
+	return gemm.Accumulate
 }
 
 // mask is the element of the mask for query i and the first key of the block.
