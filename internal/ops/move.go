@@ -77,7 +77,7 @@ func (m *move) choose() {
 		for j := last - 1; j >= 0 && m.dst[last] == 1 && m.src[last] > 0; j-- {
 			if m.src[j] == 1 {
 				m.kind, m.col = moveTiles, j
-				m.ta = min(m.size[j], 64)
+				m.ta = min(m.size[j], max(64, 2048/n))
 				m.tb = min(n, max(64, 4096/m.ta))
 				break
 			}
@@ -217,7 +217,11 @@ func movePiece[T uint8 | uint16 | uint32](m *move, dst, src []T, c *cursor) {
 	case moveRuns:
 		moveRows(dst, src, c.d, c.s, dr, sr, rows, n)
 	case moveTiles:
-		if m.turn != nil {
+		if n < 4 {
+			interleave(dst[c.d:], dr, src[c.s:], m.src[last], n, rows)
+			return
+		}
+		if m.turn != nil && n >= 8 {
 			m.turn(float32s(dst[c.d:]), dr, float32s(src[c.s:]), m.src[last], n, rows)
 			return
 		}
@@ -226,6 +230,10 @@ func movePiece[T uint8 | uint16 | uint32](m *move, dst, src []T, c *cursor) {
 		ds, ss := m.dst[last], m.src[last]
 		for r := range rows {
 			d, s := c.d+r*dr, c.s+r*sr
+			if ss == 0 && ds == 1 {
+				fill(dst[d:d+n], src[s])
+				continue
+			}
 			for range n {
 				dst[d] = src[s]
 				d += ds
@@ -245,7 +253,13 @@ func moveRows[T uint8 | uint16 | uint32](dst, src []T, d, s, dr, sr, rows, n int
 			*(*[8]T)(dst[d:]) = *(*[8]T)(src[s:])
 		case n == 4:
 			*(*[4]T)(dst[d:]) = *(*[4]T)(src[s:])
-		case n < 16:
+		case n > 8 && n < 16: // two that overlap
+			*(*[8]T)(dst[d:]) = *(*[8]T)(src[s:])
+			*(*[8]T)(dst[d+n-8:]) = *(*[8]T)(src[s+n-8:])
+		case n > 4 && n < 8:
+			*(*[4]T)(dst[d:]) = *(*[4]T)(src[s:])
+			*(*[4]T)(dst[d+n-4:]) = *(*[4]T)(src[s+n-4:])
+		case n < 4:
 			to, from := dst[d:d+n], src[s:s+n]
 			for i := range to {
 				to[i] = from[i]
@@ -255,6 +269,30 @@ func moveRows[T uint8 | uint16 | uint32](dst, src []T, d, s, dr, sr, rows, n int
 		}
 		d += dr
 		s += sr
+	}
+}
+
+// interleave is transposeTile for one to three rows, whose elements take turns in dst.
+func interleave[T uint8 | uint16 | uint32](dst []T, dstStride int, src []T, srcStride, rows, cols int) {
+	a := src[:cols]
+	if rows == 1 {
+		for i, v := range a {
+			dst[i*dstStride] = v
+		}
+		return
+	}
+	b := src[srcStride:][:cols]
+	if rows == 2 {
+		for i, v := range a {
+			o := dst[i*dstStride:][:2]
+			o[0], o[1] = v, b[i]
+		}
+		return
+	}
+	c := src[2*srcStride:][:cols]
+	for i, v := range a {
+		o := dst[i*dstStride:][:3]
+		o[0], o[1], o[2] = v, b[i], c[i]
 	}
 }
 

@@ -123,41 +123,60 @@ func preparePad(c *graph.Call) (graph.Step, error) {
 	if c.Out[0].Form == graph.Blocked {
 		p.blocked(c.In[0], c.Out[0], c.Lanes())
 	}
-	if len(p.x) == 0 {
-		return moveStep("pad", newMove(widthOf(c.In[0]), nil, nil, 0, nil, 0), 0), nil
+	rank := len(p.x)
+	for rank > 0 && p.before[rank-1] == 0 && p.after[rank-1] == 0 {
+		rank--
 	}
-	p.merge()
-	w, rank := widthOf(c.In[0]), len(p.shape)
-	inner, row := p.shape[rank-1], p.x[rank-1]
-	rows := volume(p.shape[:rank-1])
-	return byRows("pad "+p.mode, rows, inner, func(x *graph.Exec, r int) {
-		dst := x.OutBytes(0)[r*inner*w:][:inner*w]
+	if rank == 0 {
+		n := []int{volume(p.x)}
+		return moveStep("pad", newMove(widthOf(c.In[0]), n, []int{1}, 0, []int{1}, 0), 0), nil
+	}
+	w := widthOf(c.In[0])
+	group := volume(p.x[rank:]) * w // bytes that stay together
+	p.x, p.shape = p.x[:rank], p.shape[:rank]
+	edge := p.edge()
+	row, inner := p.x[rank-1]*group, p.shape[rank-1]*group
+	return byRows("pad "+p.mode, volume(p.shape[:rank-1]), inner/4, func(x *graph.Exec, r int) {
+		dst := x.OutBytes(0)[r*inner:][:inner]
 		from, ok := p.rowOf(r)
 		if !ok {
 			fillBits(dst, w, bits)
 			return
 		}
-		src := x.Bytes(0)[from*row*w:][:row*w]
-		p.padRow(dst, src, w, bits)
+		src := x.Bytes(0)[from*row:][:row]
+		lo := p.before[rank-1] * group
+		copy(dst[lo:], src)
+		if p.mode == "constant" {
+			fillBits(dst[:lo], w, bits)
+			fillBits(dst[lo+row:], w, bits)
+			return
+		}
+		for _, e := range edge {
+			if group == 4 {
+				*(*[4]byte)(dst[e.to*4:]) = [4]byte(src[e.from*4:])
+			} else {
+				copy(dst[e.to*group:(e.to+1)*group], src[e.from*group:])
+			}
+		}
 	}), nil
 }
 
-// merge joins trailing dimensions that are not padded into the one before them,
-// whose padding then counts in their elements: only for constant padding.
-func (p *padPlan) merge() {
-	for p.mode == "constant" && len(p.x) > 1 {
-		last := len(p.x) - 1
-		if p.before[last] != 0 || p.after[last] != 0 {
-			return
+// edgeElem is an element of a padded row and the one of x's row that it repeats.
+type edgeElem struct{ to, from int }
+
+// edge is the padding of the last dimension, where it repeats elements.
+func (p *padPlan) edge() []edgeElem {
+	var out []edgeElem
+	d := len(p.x) - 1
+	for i := 0; i < p.shape[d] && p.mode != "constant"; i++ {
+		if i == p.before[d] {
+			i += p.x[d]
 		}
-		n := p.x[last]
-		p.x, p.shape = slices.Clone(p.x[:last]), slices.Clone(p.shape[:last])
-		p.before, p.after = slices.Clone(p.before[:last]), slices.Clone(p.after[:last])
-		p.x[last-1] *= n
-		p.shape[last-1] *= n
-		p.before[last-1] *= n
-		p.after[last-1] *= n
+		if i < p.shape[d] {
+			out = append(out, edgeElem{i, p.source(d, i)})
+		}
 	}
+	return out
 }
 
 // rowOf is the row of x that row r of the result comes from; false: it is all padding.
@@ -173,23 +192,4 @@ func (p *padPlan) rowOf(r int) (int, bool) {
 		st *= p.x[d]
 	}
 	return from, true
-}
-
-// padRow writes one row: what lies before, the row of x, and what lies after.
-func (p *padPlan) padRow(dst, src []byte, w int, bits uint32) {
-	d := len(p.x) - 1
-	lo := p.before[d] * w
-	copy(dst[lo:], src)
-	if p.mode == "constant" {
-		fillBits(dst[:lo], w, bits)
-		fillBits(dst[lo+len(src):], w, bits)
-		return
-	}
-	n := p.shape[d]
-	for i := 0; i < p.before[d]; i++ {
-		copyElem(dst, src, i, p.source(d, i), w)
-	}
-	for i := n - p.after[d]; i < n; i++ {
-		copyElem(dst, src, i, p.source(d, i), w)
-	}
 }

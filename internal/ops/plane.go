@@ -28,7 +28,7 @@ func (p *plane) nearest(kernel string) graph.Step {
 			return
 		}
 		for i, t := range p.xs {
-			copy(dst[i*p.lanes:(i+1)*p.lanes], src[int(t.lo)*p.lanes:])
+			moveRows(dst, src, i*p.lanes, int(t.lo)*p.lanes, 0, 0, 1, p.lanes)
 		}
 	})
 }
