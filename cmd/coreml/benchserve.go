@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -35,12 +34,11 @@ func (s *subject) serve(ctx context.Context, r io.Reader, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
+	return eachLine(ctx, r, func(line string) error {
 		var seconds float64
 		var runs int
-		if n, _ := fmt.Sscanf(lines.Text(), "GO %g %d", &seconds, &runs); n != 2 || seconds < 0 || seconds > 3600 {
-			return inputError{fmt.Errorf("bench: line %q: want GO SECONDS RUNS", cut(lines.Text(), 40))}
+		if n, _ := fmt.Sscanf(line, "GO %g %d", &seconds, &runs); n != 2 || seconds < 0 || seconds > 3600 {
+			return inputError{fmt.Errorf("bench: line %q: want GO SECONDS RUNS", cut(line, 40))}
 		}
 		lat, err := s.rounds(ctx, time.Duration(seconds*float64(time.Second)), max(runs, 1))
 		if err != nil {
@@ -50,9 +48,6 @@ func (s *subject) serve(ctx context.Context, r io.Reader, w io.Writer) error {
 		for _, l := range lat {
 			all = append(all, inMilliseconds(l)...)
 		}
-		if err := enc.Encode(map[string][]float64{"lat_ms": all}); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
+		return enc.Encode(map[string][]float64{"lat_ms": all})
+	})
 }

@@ -38,7 +38,7 @@ var commands = []func() *cobra.Command{
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
@@ -116,8 +116,17 @@ type inputError struct{ error }
 
 func (e inputError) Unwrap() error { return e.error }
 
+// maxError bounds the text of an error, which may hold names from a file.
+const maxError = 2000
+
 // oneLine is the text of an error, whose parts errors.Join puts on lines of their own.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+func oneLine(err error) string {
+	s := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(s) > maxError {
+		s = strings.ToValidUTF8(s[:maxError], "") + "…"
+	}
+	return s
+}
 
 func exitCode(err error) int {
 	var usage usageError

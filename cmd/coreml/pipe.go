@@ -50,9 +50,6 @@ What fails is answered by {"ok":false,"error":"text"}, and the next line is read
 	return c
 }
 
-// maxLine bounds one request.
-const maxLine = 1 << 20
-
 type request struct {
 	Op       string `json:"op"`
 	Model    string `json:"model"`
@@ -103,34 +100,20 @@ var pipeOps = map[string]func(*pipe, context.Context, *request) (answer, error){
 }
 
 func (p *pipe) serve(ctx context.Context, r io.Reader, w io.Writer) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 1<<12), maxLine)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	for lines.Scan() {
-		if len(lines.Bytes()) == 0 {
-			continue
-		}
-		a, err := p.answer(ctx, lines.Bytes())
+	return eachLine(ctx, r, func(line string) error {
+		a, err := p.answer(ctx, line)
 		if err != nil {
 			a = answer{Error: oneLine(err)}
 		}
-		if err := enc.Encode(a); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return inputError{fmt.Errorf("pipe: a request of more than %s", formatBytes(maxLine))}
-	}
-	return lines.Err()
+		return enc.Encode(a)
+	})
 }
 
-func (p *pipe) answer(ctx context.Context, line []byte) (answer, error) {
+func (p *pipe) answer(ctx context.Context, line string) (answer, error) {
 	var q request
-	if err := json.Unmarshal(line, &q); err != nil {
+	if err := json.Unmarshal([]byte(line), &q); err != nil {
 		return answer{}, fmt.Errorf("request: %w", err)
 	}
 	op := pipeOps[q.Op]

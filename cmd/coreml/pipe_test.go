@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"coreml"
 	"coreml/internal/verify"
@@ -117,6 +121,16 @@ func TestPipeRefusesEndlessLines(t *testing.T) {
 	err := p.serve(t.Context(), strings.NewReader(strings.Repeat("x", maxLine+1)), &bytes.Buffer{})
 	if exitCode(err) != exitInput {
 		t.Errorf("error %v, exit code %d, want %d", err, exitCode(err), exitInput)
+	}
+}
+
+func TestPipeEndsWhileItWaits(t *testing.T) {
+	r, w := io.Pipe() // nothing ever comes
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := (&pipe{}).serve(ctx, r, io.Discard); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, want the context's", err)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"image"
 	"io/fs"
+	"math"
 	"path"
+	"slices"
 
 	"coreml/tensor"
 )
@@ -175,6 +177,9 @@ func decodeDict(items [][2]any) (any, error) {
 		case string:
 			byName[k] = n
 		case float64:
+			if k != math.Trunc(k) || math.Abs(k) > 1<<53 {
+				return nil, fmt.Errorf("dictionary key %v: want a string or an integer", k)
+			}
 			byNumber[int64(k)] = n
 		default:
 			return nil, fmt.Errorf("dictionary key %v: want a string or an integer", kv[0])
@@ -196,8 +201,8 @@ func decodeImage(t *tensor.Tensor, mode string) (any, error) {
 		return t.Reshape(1, 1, s[0], s[1])
 	}
 	pix := tensor.Data[uint8](t)
-	want := map[string]int{"L": 2, "RGB": 3, "RGBA": 3}[mode]
-	if pix == nil || want == 0 || len(s) != want {
+	channels, known := map[string][]int{"L": {}, "RGB": {3}, "RGBA": {4}}[mode]
+	if pix == nil || !known || len(s) < 2 || !slices.Equal(s[2:], channels) {
 		return nil, fmt.Errorf("image of mode %q and shape %v: want RGB, RGBA or L of uint8", mode, s)
 	}
 	r := image.Rect(0, 0, s[1], s[0])

@@ -83,9 +83,15 @@ func TestMetaOfPython(t *testing.T) {
 
 func TestMetaRefused(t *testing.T) {
 	for _, meta := range []string{`{`, `[]`, `{"a": {"kind": "banana"}}`, `{"a": {"kind": "image", "mode": "RGB"}}`, `{"a": {"kind": "dict", "items": [[1.5]]}}`,
-		`{"a": {"kind": "double", "data": "x"}}`, `{"a": {"kind": "int"}}`, `{"a": {"kind": "dict", "items": [[null, 1]]}}`} {
+		`{"a": {"kind": "double", "data": "x"}}`, `{"a": {"kind": "int"}}`, `{"a": {"kind": "dict", "items": [[null, 1]]}}`, `{"a": {"kind": "dict", "items": [[1.5, 1]]}}`} {
 		if f, err := DecodeFeatures(map[string]*tensor.Tensor{metaMember: tensor.Of([]byte(meta))}); err == nil {
 			t.Errorf("%s gives %v, want an error", meta, f)
+		}
+	}
+	for mode, shape := range map[string][]int{"L": {1, 1, 300}, "RGB": {1, 1, 300}, "RGBA": {1, 1, 3}, "F": {2}, "CMYK": {1, 1, 4}} {
+		f, err := DecodeFeatures(map[string]*tensor.Tensor{"a": tensor.New(tensor.UInt8, shape...), metaMember: tensor.Of([]byte(`{"a": {"kind": "image", "mode": "` + mode + `"}}`))})
+		if err == nil {
+			t.Errorf("an image of mode %s and shape %v gives %v, want an error", mode, shape, f)
 		}
 	}
 	if _, err := DecodeFeatures(map[string]*tensor.Tensor{metaMember: tensor.Of([]float32{1})}); err == nil {
