@@ -15,166 +15,168 @@ type storage struct {
 
 // home is where a slot lies.
 type home struct {
-	store int
+	store int // -1: not decided
 	off   int
 	size  int
 }
 
-// memory assigns slots to storages.
-type memory struct {
-	p      *planner
-	stores []storage
-	homes  map[int32]home
-	last   map[int32]int // the last call that reads a slot
-	placed map[int32]target
-	copied map[*pcall]bool // read_state calls that have to copy
-}
-
 // target is where a slot is computed inside another one.
 type target struct {
-	slot int32
+	slot int32 // -1: nowhere
 	off  int
 }
 
-// assignMemory decides which slots share memory, and lays out the frame.
-func (p *planner) assignMemory() {
-	m := &memory{p: p, last: map[int32]int{}, copied: map[*pcall]bool{}}
+// memory decides which slots of a segment share memory. It numbers them from 0
+// on, so that its tables are short; they are used again by the next plan.
+type memory struct {
+	slots  []int32 // of the run
+	maker  []int32 // the call that computes a slot; -1: none here
+	output []int32 // which of its outputs
+	last   []int   // the last call that reads a slot
+	homes  []home
+	placed []target
+	stores []storage
+	copied map[*pcall]bool // read_state calls that have to copy
+}
+
+// number gives the planner's slots their numbers; forms and Post are final.
+func (m *memory) number(p *planner) {
+	local := map[int32]int32{}
+	of := func(s int32) int32 {
+		n, ok := local[s]
+		if !ok {
+			n = int32(len(m.slots))
+			local[s] = n
+			m.slots = append(m.slots, s)
+			m.maker, m.output, m.last = append(m.maker, -1), append(m.output, 0), append(m.last, -1)
+		}
+		return n
+	}
 	for i, c := range p.calls {
 		for k, s := range c.in {
+			n := of(s)
+			c.inLocal = append(c.inLocal, n)
 			if c.call.In[k].Const == nil {
-				m.last[s] = i
+				m.last[n] = i
 			}
 		}
 		for _, v := range c.reads {
-			m.last[slotOf(v, graph.Plain)] = i
+			n := of(slotOf(v, graph.Plain))
+			c.readLocal = append(c.readLocal, n)
+			m.last[n] = i
+		}
+		for o, s := range c.out {
+			n := of(s)
+			c.outLocal = append(c.outLocal, n)
+			m.maker[n], m.output[n] = int32(i), int32(o)
 		}
 	}
 	for v := range p.later {
-		m.last[slotOf(v, graph.Plain)] = len(p.calls)
+		m.last[of(slotOf(v, graph.Plain))] = len(p.calls)
 	}
-	for !m.walk() {
+	m.homes, m.placed = make([]home, len(m.slots)), make([]target, len(m.slots))
+}
+
+// assign finds memory for every slot and returns the size of the frame.
+func (m *memory) assign(p *planner) int {
+	m.copied = nil
+	for !m.walk(p) {
 	}
-	p.seg.frame = layoutArena(m.stores)
-	m.emit()
+	return layoutArena(m.stores)
 }
 
 // walk goes through the calls once; false: a state's old version is still read
 // after it is overwritten, that read has been made a copy, and all starts again.
-func (m *memory) walk() bool {
-	m.stores, m.homes, m.placed = nil, map[int32]home{}, map[int32]target{}
-	for i := len(m.p.calls) - 1; i >= 0; i-- {
-		m.choosePlaces(m.p.calls[i])
+func (m *memory) walk(p *planner) bool {
+	m.stores = m.stores[:0]
+	for i := range m.homes {
+		m.homes[i].store, m.placed[i].slot = -1, -1
 	}
-	for i, c := range m.p.calls {
-		for _, s := range c.in {
+	for i := len(p.calls) - 1; i >= 0; i-- {
+		m.choosePlaces(p, p.calls[i])
+	}
+	for i, c := range p.calls {
+		for _, s := range c.inLocal {
 			m.outer(s)
 		}
-		if !m.checkWrite(i, c) {
+		if !m.checkWrite(p, i, c) {
 			return false
 		}
-		for o := range c.out {
-			m.define(i, c, o)
+		for o := range c.outLocal {
+			m.define(p, i, c, o)
 		}
 	}
 	return true
 }
 
 // outer gives memory that exists before the segment a storage of its own.
-func (m *memory) outer(s int32) home {
-	h, ok := m.homes[s]
-	if !ok {
-		m.stores = append(m.stores, storage{external: true, slot: s})
-		h = home{store: len(m.stores) - 1}
-		m.homes[s] = h
+func (m *memory) outer(s int32) {
+	if m.homes[s].store < 0 {
+		m.stores = append(m.stores, storage{external: true, slot: m.slots[s]})
+		m.homes[s] = home{store: len(m.stores) - 1}
 	}
-	return h
 }
 
 // choosePlaces lets operands of c be computed inside its result.
-func (m *memory) choosePlaces(c *pcall) {
-	if c.call.Op.Alias == nil {
-		return
-	}
-	for _, a := range c.call.Op.Alias(c.call) {
+func (m *memory) choosePlaces(p *planner, c *pcall) {
+	for _, a := range c.alias {
 		if a.Kind != graph.Place || a.Out >= len(c.out) {
 			continue
 		}
-		s := c.in[a.In]
-		if _, taken := m.placed[s]; taken || c.call.In[a.In].Const != nil || !m.owned(s) {
-			continue
+		s := c.inLocal[a.In]
+		if m.placed[s].slot < 0 && c.call.In[a.In].Const == nil && m.owned(p, s) {
+			m.placed[s] = target{c.outLocal[a.Out], a.Off * elemSize(c.call.Out[a.Out])}
 		}
-		m.placed[s] = target{c.out[a.Out], a.Off * 4}
 	}
 }
 
 // owned reports whether a call of this segment computes s into memory of its own, in any case.
-func (m *memory) owned(s int32) bool {
-	for _, c := range m.p.calls {
-		for o, out := range c.out {
-			if out != s {
-				continue
-			}
-			return !m.views(c, o)
-		}
-	}
-	return false
-}
-
-func (m *memory) views(c *pcall, o int) bool {
-	if c.call.Op.Alias == nil {
+func (m *memory) owned(p *planner, s int32) bool {
+	if m.maker[s] < 0 {
 		return false
 	}
-	for _, a := range c.call.Op.Alias(c.call) {
-		if a.Kind == graph.View && a.Out == o {
-			return true
+	for _, a := range p.calls[m.maker[s]].alias {
+		if a.Kind == graph.View && a.Out == int(m.output[s]) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // define finds memory for output o of call i.
-func (m *memory) define(i int, c *pcall, o int) {
-	s := c.out[o]
-	size := m.size(c.call.Out[o])
-	if h, ok := m.shared(i, c, o, size); ok {
+func (m *memory) define(p *planner, i int, c *pcall, o int) {
+	s := c.outLocal[o]
+	size := p.size(c.call.Out[o])
+	if h, ok := m.shared(p, i, c, o, size); ok {
 		m.homes[s] = h
-		m.extend(h.store, i, s)
+		m.extend(i, s)
 		return
 	}
-	if t, ok := m.placed[s]; ok {
-		if h, ok := m.inside(i, t); ok {
+	if t := m.placed[s]; t.slot >= 0 {
+		if h, ok := m.inside(p, i, t.slot); ok {
 			m.homes[s] = home{h.store, h.off + t.off, size}
-			m.extend(h.store, i, s)
+			m.extend(i, s)
 			return
 		}
 	}
-	if h, ok := m.homes[s]; ok { // an earlier operand was placed inside it
-		m.extend(h.store, i, s)
-		return
+	if m.homes[s].store < 0 { // otherwise an earlier operand was placed inside it
+		m.stores = append(m.stores, storage{size: roundUp(size, align), first: i, last: i})
+		m.homes[s] = home{store: len(m.stores) - 1, size: size}
 	}
-	m.stores = append(m.stores, storage{size: roundUp(size, align), first: i, last: i})
-	m.homes[s] = home{store: len(m.stores) - 1, size: size}
-	m.extend(len(m.stores)-1, i, s)
+	m.extend(i, s)
 }
 
 // inside gives the storage of a result that is not computed yet but already has parts.
-func (m *memory) inside(i int, t target) (home, bool) {
-	if h, ok := m.homes[t.slot]; ok {
-		return h, true
+func (m *memory) inside(p *planner, i int, s int32) (home, bool) {
+	if m.homes[s].store >= 0 {
+		return m.homes[s], true
 	}
-	var size int
-	for _, c := range m.p.calls[i:] {
-		for o, s := range c.out {
-			if s == t.slot {
-				size = m.size(c.call.Out[o])
-			}
-		}
-	}
-	if up, ok := m.placed[t.slot]; ok {
-		h, ok := m.inside(i, up)
-		h = home{h.store, h.off + up.off, size}
+	size := p.size(p.calls[m.maker[s]].call.Out[m.output[s]])
+	if t := m.placed[s]; t.slot >= 0 {
+		h, ok := m.inside(p, i, t.slot)
 		if ok {
-			m.homes[t.slot] = h
+			h = home{h.store, h.off + t.off, size}
+			m.homes[s] = h
 		}
 		return h, ok
 	}
@@ -182,29 +184,25 @@ func (m *memory) inside(i int, t target) (home, bool) {
 		return home{}, false
 	}
 	m.stores = append(m.stores, storage{size: roundUp(size, align), first: i, last: i})
-	h := home{store: len(m.stores) - 1, size: size}
-	m.homes[t.slot] = h
-	m.extend(h.store, i, t.slot)
-	return h, true
+	m.homes[s] = home{store: len(m.stores) - 1, size: size}
+	m.extend(i, s)
+	return m.homes[s], true
 }
 
 // extend keeps a storage alive for a slot that lies in it.
-func (m *memory) extend(store, i int, s int32) {
-	st := &m.stores[store]
+func (m *memory) extend(i int, s int32) {
+	st := &m.stores[m.homes[s].store]
 	st.last = max(st.last, i, m.last[s])
 	st.first = min(st.first, i)
 }
 
 // shared looks for an operand whose memory output o can have.
-func (m *memory) shared(i int, c *pcall, o, size int) (home, bool) {
-	if c.call.Op.Alias == nil {
-		return home{}, false
-	}
-	for _, a := range c.call.Op.Alias(c.call) {
+func (m *memory) shared(p *planner, i int, c *pcall, o, size int) (home, bool) {
+	for _, a := range c.alias {
 		if a.Out != o || c.call.In[a.In].Const != nil {
 			continue
 		}
-		in := m.homes[c.in[a.In]]
+		in := m.homes[c.inLocal[a.In]]
 		switch a.Kind {
 		case graph.View:
 			if c.call.In[a.In].Form != c.call.Out[o].Form || m.copied[c] {
@@ -212,7 +210,7 @@ func (m *memory) shared(i int, c *pcall, o, size int) (home, bool) {
 			}
 			return home{in.store, in.off + a.Off*elemSize(c.call.Out[o]), size}, true
 		case graph.InPlace:
-			if m.canOverwrite(i, c, a, in, size) {
+			if m.canOverwrite(p, i, c, a, in, size) {
 				return home{in.store, in.off, size}, true
 			}
 		}
@@ -220,22 +218,21 @@ func (m *memory) shared(i int, c *pcall, o, size int) (home, bool) {
 	return home{}, false
 }
 
-func (m *memory) canOverwrite(i int, c *pcall, a graph.Alias, in home, size int) bool {
+func (m *memory) canOverwrite(p *planner, i int, c *pcall, a graph.Alias, in home, size int) bool {
 	if m.stores[in.store].external {
-		return m.canUpdateState(i, c, a, in)
+		return m.canUpdateState(p, i, c, a, in)
 	}
-	if in.size != size || m.stores[in.store].last > i || m.readsElsewhere(c, a, in) {
+	if in.size != size || m.stores[in.store].last > i || m.readsElsewhere(c, a.In, in) {
 		return false
 	}
-	_, placed := m.placed[c.out[a.Out]]
-	return !placed
+	return m.placed[c.outLocal[a.Out]].slot < 0
 }
 
-// readsElsewhere reports whether c reads the memory that a lets it overwrite
-// through another operand too, in another way or after the result has been begun.
-func (m *memory) readsElsewhere(c *pcall, a graph.Alias, in home) bool {
-	for j, s := range c.in {
-		if h, ok := m.homes[s]; j != a.In && ok && h.store == in.store && (a.Alone || j >= c.call.Own || h != in) {
+// readsElsewhere reports whether c reads the memory of its operand k through
+// another operand too, in another way or after the result has been begun.
+func (m *memory) readsElsewhere(c *pcall, k int, in home) bool {
+	for j, s := range c.inLocal {
+		if h := m.homes[s]; j != k && h.store == in.store && (j >= c.call.Own || h != in) {
 			return true
 		}
 	}
@@ -244,61 +241,49 @@ func (m *memory) readsElsewhere(c *pcall, a graph.Alias, in home) bool {
 
 // canUpdateState allows the overwriting of a state's memory by a value that is
 // then written to this very state, if nobody reads the old version any more.
-func (m *memory) canUpdateState(i int, c *pcall, a graph.Alias, in home) bool {
+func (m *memory) canUpdateState(p *planner, i int, c *pcall, a graph.Alias, in home) bool {
 	st := m.stores[in.store]
-	if in.off != 0 || st.last > i || c.call.Out[a.Out].Form != c.call.In[a.In].Form || m.readsElsewhere(c, a, in) {
+	if in.off != 0 || st.last > i || c.call.Out[a.Out].Form != c.call.In[a.In].Form || m.readsElsewhere(c, a.In, in) {
 		return false
 	}
-	for _, d := range m.p.calls[i+1:] {
+	for _, d := range p.calls[i+1:] {
 		for k, o := range d.call.In {
-			if o.Type.Kind != graph.KindState || d.in[k] != st.slot {
-				continue
+			if o.Type.Kind == graph.KindState && d.in[k] == st.slot {
+				return d.call.Op.Name == "write_state" && d.in[len(d.in)-1] == c.out[a.Out]
 			}
-			return d.call.Op.Name == "write_state" && d.in[len(d.in)-1] == c.out[a.Out]
 		}
 	}
 	return false
 }
 
 // checkWrite makes sure that no old version of a state is read after call i writes it.
-func (m *memory) checkWrite(i int, c *pcall) bool {
+func (m *memory) checkWrite(p *planner, i int, c *pcall) bool {
 	if c.call.Op.Name != "write_state" {
 		return true
 	}
-	state := m.outer(c.in[0]).store
-	for _, r := range m.p.calls[:i] {
-		for o, s := range r.out {
-			if h := m.homes[s]; h.store != state || m.homes[c.in[len(c.in)-1]] == h && m.last[s] <= i {
-				continue
-			}
-			if r.call.Op.Name == "read_state" && !m.copied[r] && m.lastOf(r.out[o], state) > i {
-				m.copied[r] = true
-				return false
-			}
+	state := m.homes[c.inLocal[0]].store
+	if m.homes[c.inLocal[len(c.inLocal)-1]].store == state {
+		return true // updated in place, which canUpdateState allowed
+	}
+	for _, r := range p.calls[:i] {
+		if r.call.Op.Name != "read_state" || m.copied[r] || m.homes[r.outLocal[0]].store != state || m.stores[state].last <= i {
+			continue
 		}
+		if m.copied == nil {
+			m.copied = map[*pcall]bool{}
+		}
+		m.copied[r] = true
+		return false
 	}
 	return true
 }
 
-// lastOf is the last call that reads slot s or a view of its storage.
-func (m *memory) lastOf(s int32, store int) int {
-	last := m.last[s]
-	for t, h := range m.homes {
-		if h.store == store && !m.stores[store].external {
-			last = max(last, m.last[t])
-		}
-	}
-	if m.stores[store].external {
-		last = max(last, m.stores[store].last)
-	}
-	return last
-}
-
-func (m *memory) size(o graph.Operand) int {
+// size is the memory that an operand takes; unknown sizes take none.
+func (p *planner) size(o graph.Operand) int {
 	if !o.Type.Static() {
 		return 0
 	}
-	return graph.Bytes(o.Type, o.Form, m.p.prog.level.Lanes())
+	return graph.Bytes(o.Type, o.Form, p.prog.level.Lanes())
 }
 
 func elemSize(o graph.Operand) int {
@@ -308,14 +293,14 @@ func elemSize(o graph.Operand) int {
 	return graph.StoreSize(o.Type.DType)
 }
 
-// emit tells the run where every slot lies, and leaves out steps that have nothing to do.
-func (m *memory) emit() {
-	seg := m.p.seg
-	n := 0
-	for k, c := range m.p.calls {
-		for o, s := range c.out {
+// write tells the run where every slot lies, and leaves out steps that have nothing to do.
+func (m *memory) write(p *planner, seg *segment) {
+	seg.steps = make([]step, 0, len(p.calls))
+	seg.fixed = make([]place, 0, len(m.slots))
+	for _, c := range p.calls {
+		for o, s := range c.outLocal {
 			h := m.homes[s]
-			pl := place{slot: s, base: -1, size: h.size, shape: c.call.Out[o].Type.Shape}
+			pl := place{slot: m.slots[s], base: -1, size: h.size, shape: c.call.Out[o].Type.Shape}
 			if st := m.stores[h.store]; st.external {
 				pl.base, pl.off = st.slot, h.off
 				seg.linked = append(seg.linked, pl)
@@ -324,23 +309,20 @@ func (m *memory) emit() {
 				seg.fixed = append(seg.fixed, pl)
 			}
 		}
-		if seg.steps[k].NoOp && m.coincides(c) {
-			continue
+		if !c.step.NoOp || !m.coincides(c) {
+			seg.steps = append(seg.steps, step{Step: c.step, call: c.call, in: c.in, out: c.out})
 		}
-		seg.steps[n] = seg.steps[k]
-		n++
 	}
-	seg.steps = seg.steps[:n]
 }
 
 // coincides reports whether every output of a view lies in its operand.
 func (m *memory) coincides(c *pcall) bool {
 	seen := 0
-	for _, a := range c.call.Op.Alias(c.call) {
+	for _, a := range c.alias {
 		if a.Kind != graph.View || c.call.In[a.In].Const != nil {
 			continue
 		}
-		in, out := m.homes[c.in[a.In]], m.homes[c.out[a.Out]]
+		in, out := m.homes[c.inLocal[a.In]], m.homes[c.outLocal[a.Out]]
 		if in.store != out.store || in.off+a.Off*elemSize(c.call.Out[a.Out]) != out.off {
 			return false
 		}

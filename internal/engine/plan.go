@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"coreml/internal/eval"
 	"coreml/internal/fault"
 	"coreml/internal/graph"
-	"coreml/tensor"
 )
 
 // segment is a plan: some nodes of a block, for concrete types of everything
@@ -50,45 +48,52 @@ func slotOf(v *graph.Value, f graph.Form) int32 { return int32(v.ID*graph.Forms 
 
 // pcall is a call on its way through the planner.
 type pcall struct {
-	call    *graph.Call
-	in, out []int32        // slots, in the order of call.In and call.Out
-	reads   []*graph.Value // what nested blocks read of this block and those around it
-	fit     graph.Fit
-	blocked bool
+	call                         *graph.Call
+	in, out                      []int32        // slots, in the order of call.In and call.Out
+	reads                        []*graph.Value // what nested blocks read of this block and those around it
+	fit                          graph.Fit
+	blocked                      bool
+	step                         graph.Step
+	alias                        []graph.Alias
+	inLocal, outLocal, readLocal []int32 // the same slots as the planner numbers them
 }
 
-// planner makes one segment.
+// planner makes the segments for one place in the graph. It keeps what it made
+// last, so that when a shape changes only the calls that see it are made anew.
 type planner struct {
 	prog  *program
 	block *graph.Block
 	from  int
-	known []graph.Operand // by Value.ID; shared scratch, entries in set are this planner's
-	set   []int32
+	known []graph.Operand // by Value.ID
+	said  []inferred      // of the nodes from … next
+	next  int
+	needs []*graph.Value
 
 	calls []*pcall
 	later map[*graph.Value]bool // values that are read after the segment
-	seg   *segment
+	mem   memory
 }
 
+// plan makes everything anew.
 func (p *planner) plan() (*segment, error) {
-	p.seg = &segment{next: len(p.block.Nodes)}
 	if err := p.infer(); err != nil {
 		return nil, err
 	}
-	p.later = p.prog.readAfter(p.block, p.seg.next)
-	for _, v := range p.seg.needs {
+	p.later = p.prog.readAfter(p.block, p.next)
+	for _, v := range p.needs {
 		p.later[v] = true
 	}
 	p.dropDead()
 	p.chooseForms()
 	p.insertReorders()
 	p.fusePost()
-	if err := p.prepare(); err != nil {
-		return nil, err
+	for _, c := range p.calls {
+		if err := c.prepare(); err != nil {
+			return nil, err
+		}
 	}
-	p.assignMemory()
-	p.export()
-	return p.seg, nil
+	p.mem.number(p)
+	return p.emit(), nil
 }
 
 func (p *planner) look(v *graph.Value) graph.Operand {
@@ -102,46 +107,53 @@ func (p *planner) look(v *graph.Value) graph.Operand {
 	return o
 }
 
-func (p *planner) learn(v *graph.Value, t graph.Type, k *graph.Const) {
-	p.known[v.ID] = graph.Operand{Value: v, Type: t, Const: k}
-	p.set = append(p.set, int32(v.ID))
-}
-
 // infer gives every value its type, folds what is known, and ends the segment
 // where a type depends on a value that is not.
 func (p *planner) infer() error {
+	p.next = len(p.block.Nodes)
 	for i := p.from; i < len(p.block.Nodes); i++ {
 		n := p.block.Nodes[i]
-		c := graph.NewCall(n, p.prog.level, p.look)
-		c.Store = p.prog
-		r, err := p.prog.memo.infer(c)
+		c := p.newCall(n)
+		r, err := p.prog.infer(c)
 		var need graph.NeedValue
 		if errors.As(err, &need) {
-			p.seg.next = i
-			p.seg.needs = append(p.seg.needs, c.In[need.Operand].Value)
+			p.next = i
+			p.needs = append(p.needs, c.In[need.Operand].Value)
 			return nil
 		}
 		if err != nil {
 			return located(n, fault.As(fault.Invalid, err))
 		}
-		for o, v := range n.Out {
-			var k *graph.Const
-			if r.consts != nil {
-				k = r.consts[o]
-			}
-			p.learn(v, r.types[o], k)
-			c.Out[o].Type = r.types[o]
-		}
+		p.said = append(p.said, r)
+		p.learn(c, r)
 		if r.consts != nil {
 			continue
 		}
 		p.calls = append(p.calls, newPcall(c))
 		if r.bound {
-			p.seg.next = i + 1
+			p.next = i + 1
 			return nil
 		}
 	}
 	return nil
+}
+
+func (p *planner) newCall(n *graph.Node) *graph.Call {
+	c := graph.NewCall(n, p.prog.level, p.look)
+	c.Store = p.prog
+	return c
+}
+
+// learn notes what is said of a call's results, there and in known.
+func (p *planner) learn(c *graph.Call, r inferred) {
+	for o, v := range c.Node.Out {
+		c.Out[o].Type = r.types[o]
+		k := graph.Operand{Value: v, Type: r.types[o]}
+		if r.consts != nil {
+			k.Const = r.consts[o]
+		}
+		p.known[v.ID] = k
+	}
 }
 
 func newPcall(c *graph.Call) *pcall {
@@ -152,83 +164,21 @@ func newPcall(c *graph.Call) *pcall {
 	return pc
 }
 
+// prepare makes the step of a call whose forms and Post are final.
+func (pc *pcall) prepare() error {
+	s, err := pc.call.Op.Prepare(pc.call)
+	if err != nil {
+		return located(pc.call.Node, fault.As(fault.Invalid, err))
+	}
+	pc.step = s
+	if pc.call.Op.Alias != nil {
+		pc.alias = pc.call.Op.Alias(pc.call)
+	}
+	return nil
+}
+
 func located(n *graph.Node, err error) error {
 	return fmt.Errorf("engine: operation %q (%s): %w", n.Name, n.Op.Name, err)
-}
-
-// inferred is what Infer and folding say about a call.
-type inferred struct {
-	types  []graph.Type
-	consts []*graph.Const
-	bound  bool
-}
-
-// foldBytes is the largest value that is folded.
-const foldBytes = 64 << 10
-
-// inferCall runs Infer, checks what it says, and folds the call if it can.
-func inferCall(c *graph.Call) (inferred, error) {
-	var r inferred
-	if c.Op.Expand != nil {
-		ks, err := c.Op.Expand(c)
-		for _, k := range ks {
-			r.types = append(r.types, k.Type)
-		}
-		r.consts = ks
-		return r, err
-	}
-	types, err := c.Op.Infer(c)
-	if err != nil {
-		return r, err
-	}
-	if len(types) != len(c.Out) {
-		return r, fmt.Errorf("%d outputs: %w: want %d", len(c.Out), fault.Invalid, len(types))
-	}
-	size := 0
-	for _, t := range types {
-		if t.Bound {
-			r.bound = true
-		}
-		if t.Kind != graph.KindTensor || !t.Static() {
-			continue
-		}
-		if _, ok := tensor.Elements(t.Shape); !ok {
-			return r, fmt.Errorf("result of shape %v: %w", t.Shape, fault.Limit)
-		}
-		size += graph.Bytes(t, graph.Plain, 1)
-	}
-	r.types = types
-	if foldable(c) && size <= foldBytes && !(r.bound && size == 0) {
-		r.consts, err = eval.Fold(c, types)
-		if err == nil && r.bound {
-			r.bound = false
-			for i, k := range r.consts {
-				r.types[i] = k.Type
-			}
-		}
-	}
-	return r, err
-}
-
-// foldable reports whether the call's value is known before the run.
-func foldable(c *graph.Call) bool {
-	if c.Op.FromType {
-		return true
-	}
-	if c.Op.Effect || c.Op.NoFold || len(c.Node.Blocks) > 0 {
-		return false
-	}
-	for _, o := range c.In {
-		if o.Const == nil || o.Const.Code != nil {
-			return false
-		}
-	}
-	for _, v := range c.Out {
-		if v.Value.Type.Kind != graph.KindTensor || v.Value.Type.DType == tensor.String {
-			return false
-		}
-	}
-	return true
 }
 
 // dropDead leaves out calls whose results nobody reads.
@@ -261,34 +211,34 @@ func (p *planner) dropDead() {
 	p.calls = p.calls[:n]
 }
 
-// prepare makes the steps, and notes the constants that they read in Plain form.
-func (p *planner) prepare() error {
+// emit lays memory out and writes the segment down.
+func (p *planner) emit() *segment {
+	seg := &segment{next: p.next, needs: p.needs}
+	seg.frame = p.mem.assign(p)
+	p.mem.write(p, seg)
 	noted := map[int32]bool{}
-	for _, pc := range p.calls {
-		s, err := p.prog.memo.prepare(pc.call)
-		if err != nil {
-			return located(pc.call.Node, fault.As(fault.Invalid, err))
+	note := func(slot int32, k *graph.Const) {
+		if k != nil && k.Code == nil && !noted[slot] {
+			noted[slot] = true
+			seg.consts = append(seg.consts, constant{slot, k})
 		}
-		p.seg.steps = append(p.seg.steps, step{Step: s, call: pc.call, in: pc.in, out: pc.out})
-		for i, o := range pc.call.In {
-			if o.Const != nil && !pc.call.IsRaw(i) && !noted[pc.in[i]] {
+	}
+	for _, pc := range p.calls {
+		for i := range pc.call.In {
+			if o := &pc.call.In[i]; o.Const != nil && !pc.call.IsRaw(i) && !noted[pc.in[i]] {
 				noted[pc.in[i]] = true
-				p.seg.consts = append(p.seg.consts, constant{pc.in[i], o.Const})
+				seg.consts = append(seg.consts, constant{pc.in[i], o.Const})
 			}
 		}
 		for _, v := range pc.reads {
-			if k := p.constOf(v); k != nil && !noted[slotOf(v, graph.Plain)] {
-				noted[slotOf(v, graph.Plain)] = true
-				p.seg.consts = append(p.seg.consts, constant{slotOf(v, graph.Plain), k})
-			}
+			note(slotOf(v, graph.Plain), p.constOf(v))
 		}
 	}
 	for v := range p.later {
-		if k := p.constOf(v); k != nil && k.Code == nil && !noted[slotOf(v, graph.Plain)] {
-			p.seg.consts = append(p.seg.consts, constant{slotOf(v, graph.Plain), k})
-		}
+		note(slotOf(v, graph.Plain), p.constOf(v))
 	}
-	return nil
+	p.export(seg)
+	return seg
 }
 
 func (p *planner) constOf(v *graph.Value) *graph.Const {
@@ -300,21 +250,23 @@ func (p *planner) constOf(v *graph.Value) *graph.Const {
 
 // export tells the run what later segments, nested blocks and the block's
 // results have to know of the segment's values.
-func (p *planner) export() {
-	wanted := p.later
+func (p *planner) export(seg *segment) {
+	wanted := map[*graph.Value]bool{}
 	for _, c := range p.calls {
 		for _, v := range c.reads {
 			wanted[v] = true
 		}
 	}
-	for _, id := range p.set {
-		o := p.known[id]
-		if o.Value == nil || !wanted[o.Value] && !o.Type.Bound {
-			continue
-		}
-		p.seg.exports = append(p.seg.exports, o)
-		if o.Type.Bound {
-			p.seg.dynamic = append(p.seg.dynamic, o.Value)
+	for _, n := range p.block.Nodes[p.from:p.next] {
+		for _, v := range n.Out {
+			o := p.known[v.ID]
+			if !wanted[v] && !p.later[v] && !o.Type.Bound {
+				continue
+			}
+			seg.exports = append(seg.exports, o)
+			if o.Type.Bound {
+				seg.dynamic = append(seg.dynamic, v)
+			}
 		}
 	}
 }

@@ -18,19 +18,18 @@ type program struct {
 	level  cpu.Level
 	config backend.Config
 	feats  *features
-	memo   memo
 
-	mu     sync.Mutex // guards what follows
-	plans  map[planKey]*planList
-	after  map[planKey]map[*graph.Value]bool
-	packs  map[packKey]*graph.Packed
-	plain  map[*graph.Const][]byte
-	held   int64 // bytes in packs and plain
-	spare  [][]graph.Operand
-	idle   []*run
-	closed bool
-	active sync.WaitGroup
-	leave  sync.Once
+	mu       sync.Mutex // guards what follows
+	plans    map[planKey]*planList
+	after    map[planKey]map[*graph.Value]bool
+	packs    map[packKey]*graph.Packed
+	plain    map[*graph.Const][]byte
+	held     int64 // bytes in packs and plain
+	expanded map[*graph.Node]inferred
+	idle     []*run
+	closed   bool
+	active   sync.WaitGroup
+	leave    sync.Once
 }
 
 // planKey is a place in the graph at which a segment starts.
@@ -43,6 +42,7 @@ type planKey struct {
 type planList struct {
 	reads []*graph.Value // what the nodes from there on read of earlier values
 	plans []planned
+	idle  *planner // that made the newest; nil while it is at work
 }
 
 type planned struct {
@@ -56,7 +56,7 @@ const maxPlans = 16
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
 	crew.join()
 	return &program{fn: fn, level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
-		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, memo: newMemo(fn.Nodes)}
+		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, expanded: map[*graph.Node]inferred{}}
 }
 
 // segment finds or makes the plan for the nodes of a block from one on, given
@@ -77,33 +77,21 @@ func (p *program) segment(b *graph.Block, from int, known []graph.Operand) (*seg
 			return hit.seg, nil
 		}
 	}
-	var scratch []graph.Operand
-	if n := len(p.spare); n > 0 {
-		scratch, p.spare = p.spare[n-1], p.spare[:n-1]
-	} else {
-		scratch = make([]graph.Operand, p.fn.Values)
-	}
+	pl := l.idle
+	l.idle = nil
 	p.mu.Unlock()
 
-	pl := &planner{prog: p, block: b, from: from, known: scratch}
 	sig := make([]graph.Operand, len(l.reads))
 	for i, v := range l.reads {
 		sig[i] = known[v.ID]
-		scratch[v.ID] = known[v.ID]
 	}
-	seg, err := pl.plan()
-	for _, v := range l.reads {
-		scratch[v.ID] = graph.Operand{}
-	}
-	for _, id := range pl.set {
-		scratch[id] = graph.Operand{}
-	}
+	seg, pl, err := p.makeSegment(pl, b, from, sig)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spare = append(p.spare, scratch)
 	if err != nil {
 		return nil, err
 	}
+	l.idle = pl
 	if limit := p.config.MemoryLimit; limit > 0 && p.held+int64(seg.frame) > limit {
 		return nil, fmt.Errorf("engine: needs %d bytes of activations beside %d of weights: %w: %d are allowed", seg.frame, p.held, fault.Limit, limit)
 	}
@@ -114,6 +102,23 @@ func (p *program) segment(b *graph.Block, from int, known []graph.Operand) (*seg
 		l.plans = l.plans[:maxPlans]
 	}
 	return seg, nil
+}
+
+// makeSegment asks the planner of this place to adapt what it made last, or a new one to begin.
+func (p *program) makeSegment(pl *planner, b *graph.Block, from int, sig []graph.Operand) (*segment, *planner, error) {
+	if pl != nil {
+		if seg := pl.replan(sig); seg != nil {
+			return seg, pl, nil
+		}
+	}
+	pl = &planner{prog: p, block: b, from: from, known: make([]graph.Operand, p.fn.Values)}
+	for _, o := range sig {
+		if o.Value != nil {
+			pl.known[o.Value.ID] = o
+		}
+	}
+	seg, err := pl.plan()
+	return seg, pl, err
 }
 
 // matches compares what a plan was made for with what is known now.

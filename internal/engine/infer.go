@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"fmt"
+
+	"coreml/internal/eval"
+	"coreml/internal/fault"
+	"coreml/internal/graph"
+	"coreml/tensor"
+)
+
+// inferred is what Infer and folding say about a call.
+type inferred struct {
+	types  []graph.Type
+	consts []*graph.Const
+	bound  bool
+}
+
+// foldBytes is the largest value that is folded.
+const foldBytes = 64 << 10
+
+// inferCall runs Infer, checks what it says, and folds the call if it can.
+func inferCall(c *graph.Call) (inferred, error) {
+	var r inferred
+	if c.Op.Expand != nil {
+		ks, err := c.Op.Expand(c)
+		for _, k := range ks {
+			r.types = append(r.types, k.Type)
+		}
+		r.consts = ks
+		return r, err
+	}
+	types, err := c.Op.Infer(c)
+	if err != nil {
+		return r, err
+	}
+	if len(types) != len(c.Out) {
+		return r, fmt.Errorf("%d outputs: %w: want %d", len(c.Out), fault.Invalid, len(types))
+	}
+	size := 0
+	for _, t := range types {
+		if t.Bound {
+			r.bound = true
+		}
+		if t.Kind != graph.KindTensor || !t.Static() {
+			continue
+		}
+		if _, ok := tensor.Elements(t.Shape); !ok {
+			return r, fmt.Errorf("result of shape %v: %w", t.Shape, fault.Limit)
+		}
+		size += graph.Bytes(t, graph.Plain, 1)
+	}
+	r.types = types
+	if foldable(c) && size <= foldBytes && !(r.bound && size == 0) {
+		r.consts, err = eval.Fold(c, types)
+		if err == nil && r.bound {
+			r.bound = false
+			for i, k := range r.consts {
+				r.types[i] = k.Type
+			}
+		}
+	}
+	return r, err
+}
+
+// foldable reports whether the call's value is known before the run.
+func foldable(c *graph.Call) bool {
+	if c.Op.FromType {
+		return true
+	}
+	if c.Op.Effect || c.Op.NoFold || len(c.Node.Blocks) > 0 {
+		return false
+	}
+	for _, o := range c.In {
+		if o.Const == nil || o.Const.Code != nil {
+			return false
+		}
+	}
+	for _, v := range c.Out {
+		if v.Value.Type.Kind != graph.KindTensor || v.Value.Type.DType == tensor.String {
+			return false
+		}
+	}
+	return true
+}
+
+// infer is inferCall, except that a weight is expanded once for all plans: packed
+// weights are found by the constant that they were made of.
+func (p *program) infer(c *graph.Call) (inferred, error) {
+	if c.Op.Expand == nil {
+		return inferCall(c)
+	}
+	p.mu.Lock()
+	r, ok := p.expanded[c.Node]
+	p.mu.Unlock()
+	if ok {
+		return r, nil
+	}
+	r, err := inferCall(c)
+	if err != nil {
+		return r, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if first, ok := p.expanded[c.Node]; ok {
+		return first, nil
+	}
+	p.expanded[c.Node] = r
+	return r, nil
+}

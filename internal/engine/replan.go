@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"coreml/internal/graph"
+	"coreml/tensor"
+)
+
+// replan adapts the last segment to other types of what it reads: calls that do
+// not see the change stay as they are. It gives nil, and is not to be used again,
+// if the change reaches further than sizes: another fold, form or fusion.
+func (p *planner) replan(sig []graph.Operand) *segment {
+	changed := map[*graph.Value]bool{}
+	for _, o := range sig {
+		if o.Value == nil {
+			continue
+		}
+		if have := &p.known[o.Value.ID]; have.Value == nil || !sameOperand(have, &o) {
+			p.known[o.Value.ID] = o
+			changed[o.Value] = true
+		}
+	}
+	if !p.reinfer(changed) {
+		return nil
+	}
+	for _, c := range p.calls {
+		if !c.sees(changed) {
+			continue
+		}
+		if !p.rebuild(c) || c.prepare() != nil {
+			return nil
+		}
+	}
+	return p.emit()
+}
+
+// reinfer follows a change through the nodes.
+func (p *planner) reinfer(changed map[*graph.Value]bool) bool {
+	for i, n := range p.block.Nodes[p.from:p.next] {
+		if !nodeSees(n, changed) {
+			continue
+		}
+		c := p.newCall(n)
+		r, err := p.prog.infer(c)
+		if err != nil || (r.consts != nil) != (p.said[i].consts != nil) || r.bound != p.said[i].bound {
+			return false
+		}
+		for o, v := range n.Out {
+			now := graph.Operand{Value: v, Type: r.types[o]}
+			if r.consts != nil {
+				now.Const = r.consts[o]
+			}
+			if !sameOperand(&p.known[v.ID], &now) {
+				changed[v] = true
+			}
+		}
+		p.said[i] = r
+		p.learn(c, r)
+	}
+	return true
+}
+
+func nodeSees(n *graph.Node, changed map[*graph.Value]bool) bool {
+	for _, a := range n.Args {
+		for _, v := range a {
+			if v.Const == nil && changed[v] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sees reports whether an operand or a result of the call, or of its Post, has changed.
+func (pc *pcall) sees(changed map[*graph.Value]bool) bool {
+	for i := range pc.call.In {
+		if v := pc.call.In[i].Value; v.Const == nil && changed[v] {
+			return true
+		}
+	}
+	for i := range pc.call.Out {
+		if changed[pc.call.Out[i].Value] {
+			return true
+		}
+	}
+	for _, q := range pc.call.Post {
+		if nodeSees(q.Call.Node, changed) {
+			return true
+		}
+	}
+	for _, v := range pc.call.Node.Out {
+		if changed[v] {
+			return true
+		}
+	}
+	return false
+}
+
+// rebuild makes the call anew with the types that are known now, in the forms
+// and with the Post that it had; false: these would not be chosen any more.
+func (p *planner) rebuild(pc *pcall) bool {
+	old := pc.call
+	c := p.newCall(old.Node)
+	if old.Node.ID < 0 { // a reorder
+		c.Out[0].Type = c.In[0].Type
+	} else {
+		for o := range c.Out {
+			c.Out[o].Type = p.known[c.Out[o].Value.ID].Type
+		}
+		if c.Op.Fit != nil && c.Op.Fit(c, graph.Blocked) != pc.fit {
+			return false
+		}
+	}
+	sameForms(c, old)
+	for _, q := range old.Post {
+		qc := p.newCall(q.Call.Node)
+		qc.Out[0].Type = p.known[qc.Out[0].Value.ID].Type
+		sameForms(qc, q.Call)
+		if !tensor.EqualShape(qc.Out[0].Type.Shape, c.Out[0].Type.Shape) {
+			return false
+		}
+		if q.Other >= 0 {
+			c.In = append(c.In, qc.In[1-q.Chain])
+		}
+		c.Post = append(c.Post, graph.Post{Call: qc, Chain: q.Chain, Other: q.Other})
+		c.Out = qc.Out
+	}
+	pc.call = c
+	return true
+}
+
+func sameForms(c, old *graph.Call) {
+	for i := range c.In[:c.Own] {
+		if c.In[i].Form = old.In[i].Form; old.In[i].Const == nil && c.In[i].Form == graph.Blocked {
+			c.In[i].Const = nil
+		}
+	}
+	for i := range c.Out {
+		c.Out[i].Form = old.Out[i].Form
+	}
+}
