@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"coreml/internal/graph"
+	"coreml/tensor"
 )
 
 // gatherOps read from places that the run computes. An index may count from the
@@ -160,33 +161,53 @@ func prepareGatherAlong(c *graph.Call) (graph.Step, error) {
 	if err != nil {
 		return graph.Step{}, err
 	}
-	w := widthOf(c.In[0])
-	rows := a.outer * a.count
-	per := max(1, taskElems/max(a.inner, 1))
-	return graph.Parallel("gather_along_axis", ceilDiv(rows, per), func(x *graph.Exec, task int) error {
-		dst, src, idx := x.OutBytes(0), x.Bytes(0), x.I32(1)
-		for r := task * per; r < min((task+1)*per, rows); r++ {
-			o := r / a.count
-			for i := 0; i < a.inner; i++ {
-				v := idx[r*a.inner+i]
-				k, ok := wrap(v, a.size)
-				if !ok {
-					return indexError("indices", v, a.size)
-				}
-				copyElem(dst, src, r*a.inner+i, (o*a.size+k)*a.inner+i, w)
-			}
+	n, w := a.outer*a.count*a.inner, widthOf(c.In[0])
+	return graph.Parallel("gather_along_axis", ceilDiv(n, taskElems), func(x *graph.Exec, task int) error {
+		lo, hi := task*taskElems, min((task+1)*taskElems, n)
+		if w == 1 {
+			return gatherAlong(x.OutBytes(0), x.Bytes(0), x.I32(1), a, lo, hi)
 		}
-		return nil
+		return gatherAlong(tensor.View[uint32](x.OutBytes(0)), tensor.View[uint32](x.Bytes(0)), x.I32(1), a, lo, hi)
 	}), nil
 }
 
-// copyElem copies one element of w bytes.
-func copyElem(dst, src []byte, to, from, w int) {
-	if w == 4 {
-		*(*[4]byte)(dst[to*4:]) = [4]byte(src[from*4:])
-		return
+// gatherAlong gathers the elements lo … hi of the result.
+func gatherAlong[T any](dst, src []T, idx []int32, a along, lo, hi int) error {
+	w := a.walk(lo)
+	for e := lo; e < hi; e++ {
+		k := int(idx[e])
+		if k < 0 {
+			k += a.size
+		}
+		if uint(k) >= uint(a.size) {
+			return indexError("indices", idx[e], a.size)
+		}
+		dst[e] = src[w.base+k*a.inner]
+		w.next(a)
 	}
-	copy(dst[to*w:to*w+w], src[from*w:])
+	return nil
+}
+
+// alongWalk goes through the elements of indices: base is the element of x with index 0 at the same place.
+type alongWalk struct{ base, inner, left int }
+
+func (a along) walk(e int) alongWalk {
+	block := a.count * a.inner
+	i := e % a.inner
+	return alongWalk{base: e/block*a.size*a.inner + i, inner: i, left: block - e%block}
+}
+
+func (w *alongWalk) next(a along) {
+	w.inner++
+	w.base++
+	if w.inner == a.inner {
+		w.inner = 0
+		w.base -= a.inner
+	}
+	if w.left--; w.left == 0 {
+		w.left = a.count * a.inner
+		w.base += a.size * a.inner
+	}
 }
 
 // pointing describes gather_nd and scatter_nd: x is [batch, dims…, row], and

@@ -134,6 +134,8 @@ func preparePad(c *graph.Call) (graph.Step, error) {
 	w := widthOf(c.In[0])
 	group := volume(p.x[rank:]) * w // bytes that stay together
 	p.x, p.shape = p.x[:rank], p.shape[:rank]
+	p.mergeLeading()
+	rank = len(p.x)
 	edge := p.edge()
 	row, inner := p.x[rank-1]*group, p.shape[rank-1]*group
 	return byRows("pad "+p.mode, volume(p.shape[:rank-1]), inner/4, func(x *graph.Exec, r int) {
@@ -159,6 +161,23 @@ func preparePad(c *graph.Call) (graph.Step, error) {
 			}
 		}
 	}), nil
+}
+
+// mergeLeading joins neighbouring dimensions without padding, all but the last one.
+func (p *padPlan) mergeLeading() {
+	bare := func(d int) bool { return p.before[d] == 0 && p.after[d] == 0 }
+	q := padPlan{mode: p.mode}
+	for d := range p.x {
+		k := len(q.x) - 1
+		if k >= 0 && d < len(p.x)-1 && bare(d) && bare(d-1) {
+			q.x[k] *= p.x[d]
+			q.shape[k] *= p.x[d]
+			continue
+		}
+		q.x, q.shape = append(q.x, p.x[d]), append(q.shape, p.shape[d])
+		q.before, q.after = append(q.before, p.before[d]), append(q.after, p.after[d])
+	}
+	*p = q
 }
 
 // edgeElem is an element of a padded row and the one of x's row that it repeats.

@@ -17,20 +17,34 @@ func (p *plane) rows() (rows, per int) { return p.outer * len(p.ys), len(p.xs) *
 func (p *plane) nearest(kernel string) graph.Step {
 	rows, per := p.rows()
 	row := p.w * p.lanes
-	return byRows(kernel, rows, per, func(x *graph.Exec, r int) {
-		dst := tensor.View[uint32](x.OutBytes(0))[r*per : (r+1)*per]
-		from := r/len(p.ys)*p.h + int(p.ys[r%len(p.ys)].lo)
-		src := tensor.View[uint32](x.Bytes(0))[from*row : (from+1)*row]
-		if p.lanes == 1 {
-			for i, t := range p.xs {
-				dst[i] = src[t.lo]
+	some := max(1, moveElems/max(1, per))
+	return graph.Parallel(kernel, ceilDiv(rows, some), func(x *graph.Exec, task int) error {
+		out, in := tensor.View[uint32](x.OutBytes(0)), tensor.View[uint32](x.Bytes(0))
+		before := -1
+		for r := task * some; r < min((task+1)*some, rows); r++ {
+			dst := out[r*per : (r+1)*per]
+			from := r/len(p.ys)*p.h + int(p.ys[r%len(p.ys)].lo)
+			if from == before {
+				copy(dst, out[(r-1)*per:])
+				continue
 			}
-			return
+			before = from
+			p.nearestRow(dst, in[from*row:(from+1)*row])
 		}
-		for i, t := range p.xs {
-			moveRows(dst, src, i*p.lanes, int(t.lo)*p.lanes, 0, 0, 1, p.lanes)
-		}
+		return nil
 	})
+}
+
+func (p *plane) nearestRow(dst, src []uint32) {
+	if p.lanes == 1 {
+		for i, t := range p.xs {
+			dst[i] = src[t.lo]
+		}
+		return
+	}
+	for i, t := range p.xs {
+		moveRows(dst, src, i*p.lanes, int(t.lo)*p.lanes, 0, 0, 1, p.lanes)
+	}
 }
 
 // linear blends two rows into scratch, then neighbours within that row.

@@ -30,8 +30,13 @@ type sampler struct {
 	bilinear bool
 	padding  string
 	value    float32
-	unit     func(v float64, n int) float64 // brings a coordinate into pixels
+	x, y     linear // bring coordinates into pixels
 }
+
+// linear is a·v + b.
+type linear struct{ a, b float64 }
+
+func (l linear) of(v float64) float64 { return float64(l.a*v) + l.b }
 
 // newSampler reads the arguments from sampling_mode on, which is argument first.
 func newSampler(c *graph.Call, first int) (sampler, error) {
@@ -64,31 +69,31 @@ func newSampler(c *graph.Call, first int) (sampler, error) {
 	if err != nil {
 		return s, err
 	}
-	s.unit = unitOf(word[2], align)
-	if s.unit == nil {
+	var ok bool
+	s.x, ok = unitOf(word[2], align, float64(s.w))
+	s.y, _ = unitOf(word[2], align, float64(s.h))
+	if !ok {
 		return s, c.Errorf(first+3, "%q, want unnormalized, normalized_minus_one_to_one or normalized_zero_to_one", word[2])
 	}
 	return s, nil
 }
 
-// unitOf turns coordinates of a mode into pixels: the ends of the unit interval
+// unitOf turns coordinates of a mode into pixels of an axis of n: the ends of the unit interval
 // are the centres of the outer pixels (align), or their outer edges.
-func unitOf(mode string, align bool) func(v float64, n int) float64 {
-	signed := func(v float64, n int) float64 {
-		if align {
-			return (v + 1) / 2 * float64(n-1)
-		}
-		return ((v+1)*float64(n) - 1) / 2
+func unitOf(mode string, align bool, n float64) (l linear, ok bool) {
+	span := n
+	if align {
+		span = n - 1
 	}
 	switch mode {
 	case "unnormalized":
-		return func(v float64, _ int) float64 { return v }
+		return linear{1, 0}, true
 	case "normalized_minus_one_to_one":
-		return signed
+		return linear{span / 2, (n - 1) / 2}, true
 	case "normalized_zero_to_one":
-		return func(v float64, n int) float64 { return signed(2*v-1, n) }
+		return linear{span, (n - 1 - span) / 2}, true
 	}
-	return nil
+	return linear{}, false
 }
 
 // fold brings a coordinate outside an axis of n pixels inside, as the padding mode wants.
@@ -115,37 +120,48 @@ func (s *sampler) fold(v float64, n int) float64 {
 
 // spot is up to four pixels of an image with their weights; -1: outside.
 type spot struct {
-	at [4]int32
-	w  [4]float32
+	at     [4]int32
+	w      [4]float32
+	inside bool // all four are
 }
 
 // spotAt is where coordinates in pixels fall. Those that are no number fall outside.
 func (s *sampler) spotAt(x, y float64) spot {
-	x, y = s.fold(x, s.w), s.fold(y, s.h)
+	if s.padding != "constant" {
+		x, y = s.fold(x, s.w), s.fold(y, s.h)
+	}
 	const far = 1 << 30
 	if !(x > -far && x < far && y > -far && y < far) {
 		x, y = -2, -2
 	}
 	if !s.bilinear {
-		return spot{at: [4]int32{s.pixel(math.RoundToEven(x), math.RoundToEven(y)), -1, -1, -1}, w: [4]float32{1}}
+		return spot{at: [4]int32{s.pixel(int(math.RoundToEven(x)), int(math.RoundToEven(y))), -1, -1, -1}, w: [4]float32{1}}
 	}
 	x0, y0 := math.Floor(x), math.Floor(y)
 	fx, fy := float32(x-x0), float32(y-y0)
-	return spot{
-		at: [4]int32{s.pixel(x0, y0), s.pixel(x0+1, y0), s.pixel(x0, y0+1), s.pixel(x0+1, y0+1)},
-		w:  [4]float32{(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy},
+	p := spot{w: [4]float32{(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy}}
+	i, j := int(x0), int(y0)
+	if p.inside = i >= 0 && j >= 0 && i+1 < s.w && j+1 < s.h; p.inside {
+		k := int32(j*s.w + i)
+		p.at = [4]int32{k, k + 1, k + int32(s.w), k + int32(s.w) + 1}
+	} else {
+		p.at = [4]int32{s.pixel(i, j), s.pixel(i+1, j), s.pixel(i, j+1), s.pixel(i+1, j+1)}
 	}
+	return p
 }
 
-func (s *sampler) pixel(x, y float64) int32 {
-	if x < 0 || y < 0 || x >= float64(s.w) || y >= float64(s.h) {
+func (s *sampler) pixel(x, y int) int32 {
+	if x < 0 || y < 0 || x >= s.w || y >= s.h {
 		return -1
 	}
-	return int32(int(y)*s.w + int(x))
+	return int32(y*s.w + x)
 }
 
 // read is the value at a spot of one channel; pad stands for what is outside.
 func (p *spot) read(channel []float32, pad float32) float32 {
+	if p.inside {
+		return float32(channel[p.at[0]]*p.w[0]) + float32(channel[p.at[1]]*p.w[1]) + float32(channel[p.at[2]]*p.w[2]) + float32(channel[p.at[3]]*p.w[3])
+	}
 	v := float32(0)
 	for i, at := range p.at {
 		if p.w[i] == 0 {
@@ -160,22 +176,24 @@ func (p *spot) read(channel []float32, pad float32) float32 {
 	return v
 }
 
-// spotScratch is the number of spots that a task computes at a time.
-const spotScratch = 256
+// spotCount is the number of spots that a task computes at a time.
+const spotCount = 64
 
-// step samples every pixel of the result, whose coordinates place gives; a task
-// takes one row for all channels.
-func (s *sampler) step(c *graph.Call, place func(x *graph.Exec, batch, row, col int) (float64, float64)) graph.Step {
+// step samples every pixel of the result. place writes the coordinates, as pairs (x, y), of pixels that
+// follow each other from column col of a row of the result on. A task takes rows for all channels.
+func (s *sampler) step(c *graph.Call, place func(x *graph.Exec, at [][2]float64, batch, row, col int)) graph.Step {
 	out := c.Out[0].Type.Shape
 	ch, h, w := out[1], out[2], out[3]
 	pixels := s.h * s.w
-	return graph.Parallel(c.Op.Name, out[0]*h, func(x *graph.Exec, task int) error {
-		var spots [spotScratch]spot
-		b, row := task/h, task%h
-		for lo := 0; lo < w; lo += spotScratch {
-			n := min(spotScratch, w-lo)
-			for i := range spots[:n] {
-				spots[i] = s.spotAt(place(x, b, row, lo+i))
+	return byRows(c.Op.Name, out[0]*h, 8*w*(ch+2), func(x *graph.Exec, r int) {
+		var at [spotCount][2]float64
+		var spots [spotCount]spot
+		b, row := r/h, r%h
+		for lo := 0; lo < w; lo += spotCount {
+			n := min(spotCount, w-lo)
+			place(x, at[:n], b, row, lo)
+			for i := range n {
+				spots[i] = s.spotAt(s.x.of(at[i][0]), s.y.of(at[i][1]))
 			}
 			for k := 0; k < ch; k++ {
 				channel := x.F32(0)[(b*ch+k)*pixels:][:pixels]
@@ -185,7 +203,6 @@ func (s *sampler) step(c *graph.Call, place func(x *graph.Exec, batch, row, col 
 				}
 			}
 		}
-		return nil
 	})
 }
 
@@ -219,16 +236,19 @@ func prepareResample(c *graph.Call) (graph.Step, error) {
 	if err != nil {
 		return graph.Step{}, err
 	}
-	at := c.Shape(1)
+	grid := c.Shape(1)
 	ints := c.Type(1).DType.IsInt()
-	return s.step(c, func(x *graph.Exec, b, row, col int) (float64, float64) {
-		k := ((b*at[1]+row)*at[2] + col) * 2
-		if ints {
-			v := x.I32(1)[k : k+2]
-			return s.unit(float64(v[0]), s.w), s.unit(float64(v[1]), s.h)
+	return s.step(c, func(x *graph.Exec, at [][2]float64, b, row, col int) {
+		k := ((b*grid[1]+row)*grid[2] + col) * 2
+		for i := range at {
+			if ints {
+				v := x.I32(1)[k+2*i:][:2]
+				at[i] = [2]float64{float64(v[0]), float64(v[1])}
+			} else {
+				v := x.F32(1)[k+2*i:][:2]
+				at[i] = [2]float64{float64(v[0]), float64(v[1])}
+			}
 		}
-		v := x.F32(1)[k : k+2]
-		return s.unit(float64(v[0]), s.w), s.unit(float64(v[1]), s.h)
 	}), nil
 }
 
@@ -267,16 +287,19 @@ func prepareAffine(c *graph.Call) (graph.Step, error) {
 		return graph.Step{}, err
 	}
 	out, single := c.Out[0].Type.Shape, c.Shape(1)[0] == 1
-	return s.step(c, func(x *graph.Exec, b, row, col int) (float64, float64) {
+	return s.step(c, func(x *graph.Exec, at [][2]float64, b, row, col int) {
 		if single {
 			b = 0
 		}
 		m := x.F32(1)[b*6:][:6]
-		gx, gy := signedGrid(col, out[3], align), signedGrid(row, out[2], align)
-		at := func(a []float32) float64 {
-			return float64(float64(a[0])*gx) + float64(float64(a[1])*gy) + float64(a[2])
+		gy := signedGrid(row, out[2], align)
+		for i := range at {
+			gx := signedGrid(col+i, out[3], align)
+			for k := range 2 {
+				a := m[3*k:][:3]
+				at[i][k] = float64(float64(a[0])*gx) + float64(float64(a[1])*gy) + float64(a[2])
+			}
 		}
-		return s.unit(at(m[:3]), s.w), s.unit(at(m[3:]), s.h)
 	}), nil
 }
 

@@ -23,6 +23,7 @@ type target struct {
 	row, groups, per int // elements of a row, groups, and updates of a group
 	at               func(idx []int32, u int, negative bool) (int, error)
 	updates          []int
+	along            *along // of rows of one element
 }
 
 func scatterer(name, doc string, plan func(*graph.Call) (target, error), params ...graph.Input) *graph.Op {
@@ -62,11 +63,11 @@ func scatterer(name, doc string, plan func(*graph.Call) (target, error), params 
 }
 
 func prepareScatter(c *graph.Call, t target, mode int) (graph.Step, error) {
-	combine, err := combiner(c, mode)
+	validate, err := c.Bool(mode + 1)
 	if err != nil {
 		return graph.Step{}, err
 	}
-	validate, err := c.Bool(mode + 1)
+	scatter, err := t.scatter(c, mode, !validate)
 	if err != nil {
 		return graph.Step{}, err
 	}
@@ -76,17 +77,66 @@ func prepareScatter(c *graph.Call, t target, mode int) (graph.Step, error) {
 	return graph.Step{Kernel: c.Op.Name, Phases: []graph.Phase{
 		copyPhase(n, func(x *graph.Exec) []byte { return x.OutBytes(0) }, func(x *graph.Exec) []byte { return x.Bytes(0) }),
 		{Tasks: ceilDiv(t.groups, some), Run: func(x *graph.Exec, task int) error {
-			dst, up, idx := x.OutBytes(0), x.Bytes(2), x.I32(1)
-			for u := task * some * t.per; u < min((task+1)*some, t.groups)*t.per; u++ {
-				k, err := t.at(idx, u, !validate)
-				if err != nil {
-					return err
-				}
-				combine(dst[k*t.row*w:(k+1)*t.row*w], up[u*t.row*w:(u+1)*t.row*w])
-			}
-			return nil
+			return scatter(x, task*some*t.per, min((task+1)*some, t.groups)*t.per)
 		}},
 	}}, nil
+}
+
+// scatter gives what applies the updates lo … hi.
+func (t target) scatter(c *graph.Call, mode int, negative bool) (func(x *graph.Exec, lo, hi int) error, error) {
+	combine, err := combiner(c, mode)
+	if err != nil {
+		return nil, err
+	}
+	name, err := c.Str(mode)
+	if err != nil {
+		return nil, err
+	}
+	w := widthOf(c.Out[0])
+	switch {
+	case t.along != nil && c.Type(0).DType.IsFloat():
+		return func(x *graph.Exec, lo, hi int) error {
+			return scatterAlong(x.OutF32(0), x.F32(2), x.I32(1), *t.along, lo, hi, negative, floatModes[name])
+		}, nil
+	case t.along != nil && w == 4:
+		return func(x *graph.Exec, lo, hi int) error {
+			return scatterAlong(x.OutI32(0), x.I32(2), x.I32(1), *t.along, lo, hi, negative, intModes[name])
+		}, nil
+	}
+	row := t.row * w
+	return func(x *graph.Exec, lo, hi int) error {
+		dst, up, idx := x.OutBytes(0), x.Bytes(2), x.I32(1)
+		for u := lo; u < hi; u++ {
+			k, err := t.at(idx, u, negative)
+			if err != nil {
+				return err
+			}
+			combine(dst[k*row:(k+1)*row], up[u*row:(u+1)*row])
+		}
+		return nil
+	}, nil
+}
+
+// scatterAlong applies the updates lo … hi of scatter_along_axis; without f they replace.
+func scatterAlong[T any](dst, up []T, idx []int32, a along, lo, hi int, negative bool, f func(a, b T) T) error {
+	w := a.walk(lo)
+	for e := lo; e < hi; e++ {
+		k := int(idx[e])
+		if k < 0 && negative {
+			k += a.size
+		}
+		if uint(k) >= uint(a.size) {
+			return indexError("indices", idx[e], a.size)
+		}
+		to := &dst[w.base+k*a.inner]
+		if f == nil {
+			*to = up[e]
+		} else {
+			*to = f(*to, up[e])
+		}
+		w.next(a)
+	}
+	return nil
 }
 
 // combiner is what a mode does to a row of memory. The arithmetic ones take floats and int32.
@@ -184,7 +234,7 @@ func scatterAlongPlan(c *graph.Call) (target, error) {
 		return target{}, err
 	}
 	return target{
-		row: 1, groups: a.outer, per: a.count * a.inner, updates: c.Shape(1),
+		row: 1, groups: a.outer, per: a.count * a.inner, updates: c.Shape(1), along: &a,
 		at: func(idx []int32, u int, negative bool) (int, error) {
 			k, err := index(idx[u], a.size, negative)
 			return (u/(a.count*a.inner)*a.size+k)*a.inner + u%a.inner, err
