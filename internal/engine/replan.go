@@ -19,6 +19,11 @@ func (p *planner) replan(sig []graph.Operand) *segment {
 			changed[o.Value] = true
 		}
 	}
+	for _, v := range p.needs {
+		if p.known[v.ID].Const != nil { // the rest can be planned now
+			return nil
+		}
+	}
 	if !p.reinfer(changed) {
 		return nil
 	}
