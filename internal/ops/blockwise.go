@@ -11,8 +11,8 @@ import (
 )
 
 // blockCode is a quantised weight: Scale·(Data - Offset) with one scale and
-// offset per block. Affine quantisation along an axis is the case of blocks
-// that are whole slices.
+// offset per block, rounded to the dtype of Scale. Affine quantisation along an
+// axis is the case of blocks that are whole slices.
 type blockCode struct {
 	Data, Scale *graph.Const
 	Offset      *graph.Const // of as many elements as Scale; nil: none
@@ -48,6 +48,10 @@ func (k *blockCode) Decode(dst []float32, lo int) {
 	k.cells.rows(lo, len(dst), func(at, n, cell, phase int) {
 		k.row(dst[at:at+n], cell, phase, buf[:cellBatch], buf[cellBatch:])
 	})
+	if k.Scale.Type.DType == tensor.Float16 {
+		// Exact, and so the same at every level.
+		vec.For(cpu.Best()).RoundF16(dst, dst)
+	}
 }
 
 // row dequantises v, which starts phase elements into a cell. offset stays zero without one.
@@ -62,17 +66,11 @@ func (k *blockCode) row(v []float32, cell, phase int, scale, offset []float32) {
 		for i := range n {
 			m := min(per-phase, len(v))
 			shiftScale(v[:m], scale[i], offset[i])
-			if k.Scale.Type.DType == tensor.Float16 {
-				roundF16(v[:m], v[:m])
-			}
 			v, phase = v[m:], 0
 		}
 		cell += n
 	}
 }
-
-// roundF16 rounds a dequantised weight to the dtype that it has, which is its scale's. Exact at every level.
-var roundF16 = vec.For(cpu.Best()).RoundF16
 
 func shiftScale(v []float32, scale, offset float32) {
 	for i, x := range v {

@@ -94,6 +94,15 @@ func TestBlockwiseShiftScale(t *testing.T) {
 	decodes(t, mustExpand(t, "constexpr_blockwise_shift_scale", graph.IOS18, a, 1)[0], []int{2, 4}, -8, 14, 3, -4, 2, 6, -12, 0)
 }
 
+// TestBlockwiseRounds has a weight of float16: multiples of 0.3 as float16, rounded again.
+func TestBlockwiseRounds(t *testing.T) {
+	a := args{
+		"data":  raw(tensor.Int8, []int{3}, 1, 3, 7),
+		"scale": &graph.Const{Type: graph.TensorOf(tensor.Float16, 1), Data: tensor.BytesOf([]uint16{0x34cd})},
+	}
+	decodes(t, mustExpand(t, "constexpr_blockwise_shift_scale", graph.IOS18, a, 1)[0], []int{3}, 0.300048828125, 0.900390625, 2.099609375)
+}
+
 // TestGrid compares the merged walk with the definition: the cell of an element by its coordinates.
 func TestGrid(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
