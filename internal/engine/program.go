@@ -15,6 +15,7 @@ import (
 // program is a loaded function: the graph, packed weights and plans, shared by all runs.
 type program struct {
 	fn     *graph.Function
+	coded  int64 // codedBytes of it
 	level  cpu.Level
 	config backend.Config
 	feats  *features
@@ -55,7 +56,7 @@ const maxPlans = 16
 
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
 	crew.join()
-	return &program{fn: fn, level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
+	return &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
 		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, expanded: map[*graph.Node]inferred{}}
 }
 
@@ -194,6 +195,29 @@ func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
 	n := &graph.Packed{Packing: pk, Src: k}
 	p.packs[key] = n
 	p.held += int64(pk.Size)
+	return n
+}
+
+// coldBytes is the size from which weights are taken not to stay in cache: more
+// than one core's share of any last-level cache.
+const coldBytes = 32 << 20
+
+// Cold implements graph.PackStore.
+func (p *program) Cold() bool { return p.coded > coldBytes }
+
+// codedBytes is what a function's compressed weights would take as float16.
+func codedBytes(fn *graph.Function) int64 {
+	n := int64(0)
+	fn.Body.Walk(func(d *graph.Node) {
+		if d.Op.Expand == nil {
+			return
+		}
+		for _, v := range d.Out {
+			if v.Type.Static() {
+				n += 2 * int64(v.Type.Elements())
+			}
+		}
+	})
 	return n
 }
 

@@ -162,6 +162,8 @@ func (packer) Get(c *graph.Call, in int, p graph.Packing) *graph.Packed {
 	return k
 }
 
+func (packer) Cold() bool { return false }
+
 // Run prepares a call and runs its step serially; the operands' memory is in slots, by Value.ID.
 func Run(c *graph.Call, slots []graph.Slot, env graph.Env) error {
 	step, err := c.Op.Prepare(c)
@@ -185,7 +187,7 @@ func Run(c *graph.Call, slots []graph.Slot, env graph.Env) error {
 	return nil
 }
 
-// Fold computes a call whose operands are all constants.
+// Fold computes a call whose operands are all constants, or whose operator is FromType.
 func Fold(c *graph.Call, types []graph.Type) ([]*graph.Const, error) {
 	slots := make([]graph.Slot, len(c.In)+len(c.Out))
 	x := graph.NewCall(c.Node, cpu.Generic, func(v *graph.Value) graph.Operand { return graph.Operand{} })
@@ -193,7 +195,10 @@ func Fold(c *graph.Call, types []graph.Type) ([]*graph.Const, error) {
 	x.Store = packer{}
 	f := &graph.Exec{Node: c.Node, Slots: slots, Env: New(context.Background(), &graph.Function{}, cpu.Generic, 0)}
 	for i, o := range c.In {
-		slots[i] = ConstSlot(o.Const)
+		slots[i] = graph.Slot{Shape: o.Type.Shape} // of an operator that looks at types only
+		if o.Const != nil {
+			slots[i] = ConstSlot(o.Const)
+		}
 		f.In = append(f.In, int32(i))
 	}
 	for i, t := range types {

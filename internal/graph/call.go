@@ -42,6 +42,10 @@ type Post struct {
 // PackStore keeps packed weights for all plans of a program.
 type PackStore interface {
 	Get(c *Call, in int, p Packing) *Packed
+	// Cold reports that the function's compressed weights, as float16, would not stay in cache from
+	// one run to the next, so that reading them is what a matrix-vector product costs. Only then
+	// may a kernel decode a weight without rounding it to its dtype.
+	Cold() bool
 }
 
 // NewCall lays out the operands of a node. Types and constants come from look.

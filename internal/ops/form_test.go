@@ -12,6 +12,8 @@ import (
 // atOnce packs when asked.
 type atOnce struct{}
 
+func (atOnce) Cold() bool { return true }
+
 func (atOnce) Get(c *graph.Call, in int, p graph.Packing) *graph.Packed {
 	k := &graph.Packed{Packing: p, Src: c.In[in].Const, Data: graph.Aligned(p.Size)}
 	// In two pieces, as several workers would.

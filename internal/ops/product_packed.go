@@ -21,14 +21,14 @@ func (p *product) packed(c *graph.Call) (graph.Step, error) {
 		d.panels = max(d.panels, postColumns/lanes)
 	}
 	d.panels = min((d.panels+gemm.MaxVectors-1)/gemm.MaxVectors*gemm.MaxVectors, max(1, d.allPanels()))
-	if w := p.keep(c.In[p.y].Const, lanes); w != nil {
+	if w := p.keep(c.In[p.y].Const, lanes, c.Store.Cold()); w != nil {
 		return d.compressed(c, w), nil
 	}
 	weight := c.Pack(p.y, packPanels(c.In[p.y].Type.Elements()/(p.k*p.n), p.n, p.k, lanes, p.ty))
 	return graph.Parallel("gemm "+c.Level.String(), d.count(), func(x *graph.Exec, task int) error {
 		t := d.task(task)
 		w := weight.F32()[p.yAt.at(t.batch)*gemm.Panels(p.n, p.k, lanes):]
-		d.run(x, t, rightSide{w: w[t.panel*perPanel:], stride: perPanel, taps: &d.taps})
+		d.run(x, t, rightSide{w: w, columns: p.n, stride: perPanel, taps: &d.taps})
 		return nil
 	}), nil
 }

@@ -29,13 +29,13 @@ type coldWeight struct {
 }
 
 // keep chooses the compact form of a constant; nil: float32 panels.
-func (p *product) keep(k *graph.Const, lanes int) *coldWeight {
+func (p *product) keep(k *graph.Const, lanes int, cold bool) *coldWeight {
 	if k.Type.Elements() != p.n*p.k || p.tx || p.k == 0 {
 		return nil
 	}
 	w := &coldWeight{lanes: lanes, panels: (p.n + lanes - 1) / lanes, transposed: p.ty, data: k}
 	w.N, w.K, w.Block = p.n, p.k, p.k
-	if code, ok := k.Code.(*blockCode); ok && p.ty && w.quantised(code) {
+	if code, ok := k.Code.(*blockCode); ok && p.ty && (cold || code.Scale.Type.DType != tensor.Float16) && w.quantised(code) {
 		return w.sized()
 	}
 	if l, ok := k.Code.(*lutCode); ok && p.ty && l.fits(lanes) {
