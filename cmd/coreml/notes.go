@@ -110,7 +110,8 @@ func (t *noteTracker) fromOnset(start, key int) {
 }
 
 // fromMiddle follows a note both ways from a frame in which its key sounds. The
-// energy on the way is taken even if the note is too short.
+// energy on the way is taken even if the note is too short. As in the authors'
+// program, such a note ends with its last sounding frame, not after it.
 func (t *noteTracker) fromMiddle(middle, key int) {
 	if t.energy[middle*keys+key] <= noteThreshold {
 		return
@@ -120,7 +121,7 @@ func (t *noteTracker) fromMiddle(middle, key int) {
 	before, first := t.follow(middle-1, key, -1)
 	t.take(first+1, middle, key)
 	t.take(middle+1, last, key)
-	t.add(before+1, end, key)
+	t.add(before+1, end-1, key)
 }
 
 // follow walks from a frame while the key sounds, forth or back. Stop is the frame
