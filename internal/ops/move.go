@@ -28,6 +28,7 @@ type move struct {
 	kind   moveKind
 	col    int
 	ta, tb int
+	steps  []int // the extent of a unit in each dimension
 	units  int
 	per    int // units of one task
 	// turn, if not nil, transposes tiles of 4-byte elements instead of transposeTile.
@@ -86,9 +87,15 @@ func (m *move) choose() {
 	if m.kind != moveTiles && last > 0 {
 		m.ta = min(m.size[m.col], max(1, 4096/n))
 	}
-	m.units = ceilDiv(n, m.tb)
-	for j := 0; j < last; j++ {
-		m.units *= ceilDiv(m.size[j], m.step(j))
+	m.steps = make([]int, last+1)
+	fill(m.steps, 1)
+	m.steps[last] = m.tb
+	if m.col >= 0 {
+		m.steps[m.col] = m.ta
+	}
+	m.units = 1
+	for j, d := range m.size {
+		m.units *= ceilDiv(d, m.steps[j])
 	}
 	m.per = max(1, moveElems/(m.ta*m.tb))
 }
@@ -127,7 +134,7 @@ type cursor struct {
 func (m *move) seek(u int) cursor {
 	c := cursor{d: m.dstOff, s: m.srcOff}
 	for j := len(m.size) - 1; j >= 0; j-- {
-		step := m.step(j)
+		step := m.steps[j]
 		pieces := ceilDiv(m.size[j], step)
 		c.at[j] = u % pieces * step
 		u /= pieces
@@ -140,7 +147,7 @@ func (m *move) seek(u int) cursor {
 // next goes on to the following unit; the last dimension's pieces turn fastest.
 func (m *move) next(c *cursor) {
 	for j := len(m.size) - 1; j >= 0; j-- {
-		step := m.step(j)
+		step := m.steps[j]
 		c.at[j] += step
 		c.d += step * m.dst[j]
 		c.s += step * m.src[j]
@@ -183,17 +190,6 @@ func (m *move) runToHalf(dst []uint16, src []float32, task int) {
 		}
 		m.next(&c)
 	}
-}
-
-// step is the extent of a unit in dimension j.
-func (m *move) step(j int) int {
-	switch {
-	case j == len(m.size)-1:
-		return m.tb
-	case j == m.col:
-		return m.ta
-	}
-	return 1
 }
 
 // extent is the size of the unit at c in dimension col and in the last one.

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"coreml/internal/graph"
+	"coreml/internal/kernel/vec"
 	"coreml/tensor"
 )
 
@@ -47,40 +48,57 @@ func (p *plane) nearestRow(dst, src []uint32) {
 	}
 }
 
-// linear blends two rows into scratch, then neighbours within that row.
-func (p *plane) linear(kernel string) graph.Step {
+// linear widens rows of x and blends two of them for each row of the result. Rows
+// that follow each other mostly share a widened row, so two are kept in scratch.
+func (p *plane) linear(kernel string, v *vec.Funcs) graph.Step {
 	rows, per := p.rows()
-	row := p.w * p.lanes
-	s := byRows(kernel, rows, per, func(x *graph.Exec, r int) {
-		dst, y := x.OutF32(0)[r*per:(r+1)*per], p.ys[r%len(p.ys)]
-		image := x.F32(0)[r/len(p.ys)*p.h*row:]
-		src := image[int(y.lo)*row:][:row]
-		if y.f != 0 {
-			mix := x.Scratch()[:row]
-			blend(mix, src, image[int(y.hi)*row:][:row], y.f)
-			src = mix
-		}
-		if p.lanes == 1 {
-			for i, t := range p.xs {
-				a, b := src[t.lo], src[t.hi]
-				dst[i] = float32(a*(1-t.f)) + float32(b*t.f)
+	some := max(1, taskElems/max(1, per))
+	s := graph.Parallel(kernel, ceilDiv(rows, some), func(x *graph.Exec, task int) error {
+		wide := [2][]float32{x.Scratch()[:per], x.Scratch()[per : 2*per]}
+		have := [2]int{-1, -1}
+		for r := task * some; r < min((task+1)*some, rows); r++ {
+			y := p.ys[r%len(p.ys)]
+			first := r / len(p.ys) * p.h
+			lo, hi := first+int(y.lo), first+int(y.hi)
+			if have[1] == lo || have[0] == hi {
+				wide[0], wide[1] = wide[1], wide[0]
+				have[0], have[1] = have[1], have[0]
 			}
-			return
+			for i, row := range [2]int{lo, hi} {
+				if have[i] != row && (i == 0 || y.f != 0) {
+					p.widen(wide[i], x.F32(0)[row*p.w*p.lanes:][:p.w*p.lanes])
+					have[i] = row
+				}
+			}
+			dst := x.OutF32(0)[r*per : (r+1)*per]
+			if y.f == 0 {
+				copy(dst, wide[0])
+				continue
+			}
+			v.MulS(dst, wide[0], 1-y.f)
+			v.Axpy(dst, wide[1], y.f)
 		}
-		for i, t := range p.xs {
-			blend(dst[i*p.lanes:(i+1)*p.lanes], src[int(t.lo)*p.lanes:], src[int(t.hi)*p.lanes:], t.f)
-		}
+		return nil
 	})
-	s.Scratch = 4 * row
+	s.Scratch = 2 * 4 * per
 	return s
 }
 
-// blend stores a·(1-f) + b·f.
-func blend(dst, a, b []float32, f float32) {
-	g := 1 - f
-	a, b = a[:len(dst)], b[:len(dst)]
-	for i := range dst {
-		dst[i] = float32(a[i]*g) + float32(b[i]*f)
+// widen interpolates along one row.
+func (p *plane) widen(dst, src []float32) {
+	if p.lanes == 1 {
+		for i, t := range p.xs {
+			dst[i] = float32(src[t.lo]*(1-t.f)) + float32(src[t.hi]*t.f)
+		}
+		return
+	}
+	for i, t := range p.xs {
+		d := dst[i*p.lanes : (i+1)*p.lanes]
+		a, b := src[int(t.lo)*p.lanes:][:len(d)], src[int(t.hi)*p.lanes:][:len(d)]
+		f, g := t.f, 1-t.f
+		for l := range d {
+			d[l] = float32(a[l]*g) + float32(b[l]*f)
+		}
 	}
 }
 

@@ -3,8 +3,10 @@ package ops
 import (
 	"math"
 	"strings"
+	"unsafe"
 
 	"coreml/internal/graph"
+	"coreml/tensor"
 )
 
 // resampleOps read images at places that the run computes.
@@ -118,15 +120,14 @@ func (s *sampler) fold(v float64, n int) float64 {
 	return v
 }
 
-// spot is up to four pixels of an image with their weights; -1: outside.
-type spot struct {
-	at     [4]int32
-	w      [4]float32
-	inside bool // all four are
+// spots are where a run of pixels falls: for each up to four pixels of the image with their weights.
+type spots struct {
+	at [][4]int32 // -1: outside
+	w  [][4]float32
 }
 
-// spotAt is where coordinates in pixels fall. Those that are no number fall outside.
-func (s *sampler) spotAt(x, y float64) spot {
+// set is where coordinates in pixels fall. Those that are no number fall outside.
+func (s *sampler) set(p spots, n int, x, y float64) {
 	if s.padding != "constant" {
 		x, y = s.fold(x, s.w), s.fold(y, s.h)
 	}
@@ -135,19 +136,20 @@ func (s *sampler) spotAt(x, y float64) spot {
 		x, y = -2, -2
 	}
 	if !s.bilinear {
-		return spot{at: [4]int32{s.pixel(int(math.RoundToEven(x)), int(math.RoundToEven(y))), -1, -1, -1}, w: [4]float32{1}}
+		p.at[n] = [4]int32{s.pixel(int(math.RoundToEven(x)), int(math.RoundToEven(y))), -1, -1, -1}
+		p.w[n] = [4]float32{1}
+		return
 	}
 	x0, y0 := math.Floor(x), math.Floor(y)
 	fx, fy := float32(x-x0), float32(y-y0)
-	p := spot{w: [4]float32{(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy}}
+	p.w[n] = [4]float32{(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy}
 	i, j := int(x0), int(y0)
-	if p.inside = i >= 0 && j >= 0 && i+1 < s.w && j+1 < s.h; p.inside {
+	if i >= 0 && j >= 0 && i+1 < s.w && j+1 < s.h {
 		k := int32(j*s.w + i)
-		p.at = [4]int32{k, k + 1, k + int32(s.w), k + int32(s.w) + 1}
+		p.at[n] = [4]int32{k, k + 1, k + int32(s.w), k + int32(s.w) + 1}
 	} else {
-		p.at = [4]int32{s.pixel(i, j), s.pixel(i+1, j), s.pixel(i, j+1), s.pixel(i+1, j+1)}
+		p.at[n] = [4]int32{s.pixel(i, j), s.pixel(i+1, j), s.pixel(i, j+1), s.pixel(i+1, j+1)}
 	}
-	return p
 }
 
 func (s *sampler) pixel(x, y int) int32 {
@@ -157,53 +159,61 @@ func (s *sampler) pixel(x, y int) int32 {
 	return int32(y*s.w + x)
 }
 
-// read is the value at a spot of one channel; pad stands for what is outside.
-func (p *spot) read(channel []float32, pad float32) float32 {
-	if p.inside {
-		return float32(channel[p.at[0]]*p.w[0]) + float32(channel[p.at[1]]*p.w[1]) + float32(channel[p.at[2]]*p.w[2]) + float32(channel[p.at[3]]*p.w[3])
-	}
-	v := float32(0)
-	for i, at := range p.at {
-		if p.w[i] == 0 {
+// read gives the values of one channel; pad stands for what is outside.
+func (p spots) read(dst, channel []float32, pad float32) {
+	for i := range dst {
+		at, w := &p.at[i], &p.w[i]
+		if at[0]|at[1]|at[2]|at[3] >= 0 {
+			dst[i] = float32(channel[at[0]]*w[0]) + float32(channel[at[1]]*w[1]) + float32(channel[at[2]]*w[2]) + float32(channel[at[3]]*w[3])
 			continue
 		}
-		if at < 0 {
-			v += float32(pad * p.w[i])
-		} else {
-			v += float32(channel[at] * p.w[i])
+		v := float32(0)
+		for k, a := range at {
+			switch {
+			case w[k] == 0:
+			case a < 0:
+				v += float32(pad * w[k])
+			default:
+				v += float32(channel[a] * w[k])
+			}
 		}
+		dst[i] = v
 	}
-	return v
 }
 
-// spotCount is the number of spots that a task computes at a time.
-const spotCount = 64
+// spotCount is the number of spots that are computed at a time.
+const spotCount = 256
 
 // step samples every pixel of the result. place writes the coordinates, as pairs (x, y), of pixels that
 // follow each other from column col of a row of the result on. A task takes rows for all channels.
-func (s *sampler) step(c *graph.Call, place func(x *graph.Exec, at [][2]float64, batch, row, col int)) graph.Step {
+func (s *sampler) step(c *graph.Call, place func(x *graph.Exec, at []float64, batch, row, col int)) graph.Step {
 	out := c.Out[0].Type.Shape
 	ch, h, w := out[1], out[2], out[3]
-	pixels := s.h * s.w
-	return byRows(c.Op.Name, out[0]*h, 8*w*(ch+2), func(x *graph.Exec, r int) {
-		var at [spotCount][2]float64
-		var spots [spotCount]spot
+	pixels, some := s.h*s.w, min(w, spotCount)
+	const each = 16 // bytes of a pair, of four pixels and of four weights
+	step := byRows(c.Op.Name, out[0]*h, 8*w*(ch+2), func(x *graph.Exec, r int) {
+		at := tensor.View[float64](x.Buf[:each*some])
+		p := spots{quads(tensor.View[int32](x.Buf[each*some : 2*each*some])), quads(tensor.View[float32](x.Buf[2*each*some : 3*each*some]))}
 		b, row := r/h, r%h
-		for lo := 0; lo < w; lo += spotCount {
-			n := min(spotCount, w-lo)
-			place(x, at[:n], b, row, lo)
+		for lo := 0; lo < w; lo += some {
+			n := min(some, w-lo)
+			place(x, at[:2*n], b, row, lo)
 			for i := range n {
-				spots[i] = s.spotAt(s.x.of(at[i][0]), s.y.of(at[i][1]))
+				s.set(p, i, s.x.of(at[2*i]), s.y.of(at[2*i+1]))
 			}
 			for k := 0; k < ch; k++ {
 				channel := x.F32(0)[(b*ch+k)*pixels:][:pixels]
-				dst := x.OutF32(0)[((b*ch+k)*h+row)*w+lo:][:n]
-				for i := range dst {
-					dst[i] = spots[i].read(channel, s.value)
-				}
+				p.read(x.OutF32(0)[((b*ch+k)*h+row)*w+lo:][:n], channel, s.value)
 			}
 		}
 	})
+	step.Scratch = 3 * each * some
+	return step
+}
+
+// quads views a slice as groups of four.
+func quads[T int32 | float32](v []T) [][4]T {
+	return unsafe.Slice((*[4]T)(unsafe.Pointer(unsafe.SliceData(v))), len(v)/4)
 }
 
 func inferResample(c *graph.Call) ([]graph.Type, error) {
@@ -238,16 +248,16 @@ func prepareResample(c *graph.Call) (graph.Step, error) {
 	}
 	grid := c.Shape(1)
 	ints := c.Type(1).DType.IsInt()
-	return s.step(c, func(x *graph.Exec, at [][2]float64, b, row, col int) {
+	return s.step(c, func(x *graph.Exec, at []float64, b, row, col int) {
 		k := ((b*grid[1]+row)*grid[2] + col) * 2
-		for i := range at {
-			if ints {
-				v := x.I32(1)[k+2*i:][:2]
-				at[i] = [2]float64{float64(v[0]), float64(v[1])}
-			} else {
-				v := x.F32(1)[k+2*i:][:2]
-				at[i] = [2]float64{float64(v[0]), float64(v[1])}
+		if ints {
+			for i, v := range x.I32(1)[k : k+len(at)] {
+				at[i] = float64(v)
 			}
+			return
+		}
+		for i, v := range x.F32(1)[k : k+len(at)] {
+			at[i] = float64(v)
 		}
 	}), nil
 }
@@ -287,18 +297,19 @@ func prepareAffine(c *graph.Call) (graph.Step, error) {
 		return graph.Step{}, err
 	}
 	out, single := c.Out[0].Type.Shape, c.Shape(1)[0] == 1
-	return s.step(c, func(x *graph.Exec, at [][2]float64, b, row, col int) {
+	return s.step(c, func(x *graph.Exec, at []float64, b, row, col int) {
 		if single {
 			b = 0
 		}
-		m := x.F32(1)[b*6:][:6]
+		var m [6]float64
+		for i, v := range x.F32(1)[b*6:][:6] {
+			m[i] = float64(v)
+		}
 		gy := signedGrid(row, out[2], align)
-		for i := range at {
-			gx := signedGrid(col+i, out[3], align)
-			for k := range 2 {
-				a := m[3*k:][:3]
-				at[i][k] = float64(float64(a[0])*gx) + float64(float64(a[1])*gy) + float64(a[2])
-			}
+		for i := 0; i < len(at); i += 2 {
+			gx := signedGrid(col+i/2, out[3], align)
+			at[i] = float64(m[0]*gx) + float64(m[1]*gy) + m[2]
+			at[i+1] = float64(m[3]*gx) + float64(m[4]*gy) + m[5]
 		}
 	}), nil
 }

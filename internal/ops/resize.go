@@ -303,5 +303,5 @@ func prepareResize(c *graph.Call, s sizing) graph.Step {
 	if s.nearest {
 		return p.nearest(c.Op.Name)
 	}
-	return p.linear(c.Op.Name)
+	return p.linear(c.Op.Name, kernels(c))
 }
