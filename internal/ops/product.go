@@ -84,32 +84,32 @@ func (d *denseProduct) task(i int) productTask {
 	return t
 }
 
-// rightSide is y as the kernel reads it: the first panel of a task, and the floats from panel to
-// panel; or a compressed weight.
+// rightSide is y as the kernel reads it: panels, or a compressed weight.
 type rightSide struct {
 	w          []float32
-	stride     int
+	first      int // number of the first panel in w
+	columns    int // from there on
+	stride     int // floats from panel to panel
 	taps       *denseTaps
 	compressed *gemm.Compressed
 }
 
 // run computes a task.
 func (d *denseProduct) run(x *graph.Exec, t productTask, y rightSide) {
-	out := x.OutF32(0)
-	first := t.panel * d.kernel.Lanes
-	base := first // column that the arguments describe
-	if y.compressed != nil {
-		base = 0
-	}
-	a := gemm.Args{RowStride: d.rowStride, CRow: 4 * d.n, CVec: 4 * d.kernel.Lanes}
-	if y.compressed == nil {
-		a.W, a.WStride = address(y.w, 0), 4*y.stride
-		y.taps.set(&a)
-	}
+	out, lanes := x.OutF32(0), d.kernel.Lanes
+	base := y.first * lanes // column that the arguments describe
+	a := gemm.Args{RowStride: d.rowStride, CRow: 4 * d.n, CVec: 4 * lanes}
+	a.Flags, a.Lo, a.Hi = d.post.limits()
 	if d.bias >= 0 {
 		a.Bias = address(x.F32(d.bias), base)
 	}
+	var part [1]gemm.Part
+	if y.compressed == nil {
+		a.W, a.WStride = address(y.w, 0), 4*y.stride
+		part[0] = gemm.Part{Lines: 1, TapsV: y.taps.vector, Taps1: y.taps.single}
+	}
 	in := x.F32(d.x)[d.xAt.at(t.batch)*d.m*d.k:]
+	lo, hi := t.panel-y.first, t.panel-y.first+t.panels(lanes)
 	for row := t.row; row < t.row+t.rows; row += d.block {
 		rows := min(d.block, t.row+t.rows-row)
 		off := (t.batch*d.m + row) * d.n
@@ -117,13 +117,13 @@ func (d *denseProduct) run(x *graph.Exec, t productTask, y rightSide) {
 		if d.k > 0 {
 			a.A = address(in, row*d.rowStride/4)
 		}
-		a.Flags, a.Lo, a.Hi = d.post.limits()
 		if y.compressed == nil {
-			d.kernel.Run(rows, t.columns, &a)
+			part[0].Rows = rows
+			d.kernel.Parts(part[:], lo, hi, y.columns, &a)
 		} else {
-			d.kernel.Compressed(y.compressed, t.panel, t.panel+t.panels(d.kernel.Lanes), rows, &a, x.Scratch())
+			d.kernel.Compressed(y.compressed, lo, hi, rows, &a, x.Scratch())
 		}
-		d.finish(x, out, off+first, rows, t.columns)
+		d.finish(x, out, off+t.panel*lanes, rows, t.columns)
 	}
 }
 

@@ -42,7 +42,7 @@ func (p *product) dynamic(c *graph.Call) (graph.Step, error) {
 		if whole := t.columns / lanes; inPlace != nil && whole > 0 {
 			u := t
 			u.columns = whole * lanes
-			d.run(x, u, rightSide{w: y[t.panel*lanes:], stride: lanes, taps: inPlace})
+			d.run(x, u, rightSide{w: y[t.panel*lanes:], first: t.panel, columns: u.columns, stride: lanes, taps: inPlace})
 			t.panel, t.columns = t.panel+whole, t.columns-u.columns
 		}
 		if t.columns > 0 {
@@ -51,7 +51,7 @@ func (p *product) dynamic(c *graph.Call) (graph.Step, error) {
 				from, stride = from*p.k, p.k
 			}
 			d.kernel.PackMatrix(x.Scratch(), t.columns, p.k, y[min(from, len(y)):], stride, p.ty, 0, t.panels(lanes))
-			d.run(x, t, rightSide{w: x.Scratch(), stride: p.k * lanes, taps: &d.taps})
+			d.run(x, t, rightSide{w: x.Scratch(), first: t.panel, columns: t.columns, stride: p.k * lanes, taps: &d.taps})
 		}
 		return nil
 	})

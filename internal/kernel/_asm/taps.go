@@ -47,6 +47,7 @@ func tapsDispatch(file *emit.File) string {
 func (t *tile) vectorTap() {
 	f := t.f
 	passes := f.Reg()
+	t.prefetch(passes)
 	f.Set(passes, emit.Imm(f.T.Lanes/tapUnroll))
 	f.Loop(passes, func() {
 		for u := range tapUnroll {
@@ -58,6 +59,20 @@ func (t *tile) vectorTap() {
 		f.AddTo(t.w, emit.Imm(tapUnroll*f.T.Bytes()))
 	})
 	f.Free(passes)
+}
+
+// aheadLines is the number of cache lines that each vector tap prefetches.
+const aheadLines = 8
+
+// prefetch brings a few lines of what the next tiles read into the second-level cache. p is free.
+func (t *tile) prefetch(p emit.Reg) {
+	f := t.f
+	f.Set(p, emit.Field(t.args, "Args_Ahead"))
+	for i := range aheadLines {
+		f.Raw("PREFETCHT1", emit.At(p, 64*i))
+	}
+	f.AddTo(p, emit.Field(t.args, "Args_AheadStep"))
+	f.Save(emit.Field(t.args, "Args_Ahead"), p)
 }
 
 // lane accumulates one step of K, u ahead of the pointers. The smaller side of the tile

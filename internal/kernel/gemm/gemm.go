@@ -29,7 +29,7 @@ const (
 )
 
 // Args are the arguments of a tile. Strides and steps are in bytes. A kernel only changes
-// Tiles, AOff and COff.
+// Tiles, AOff, COff and Ahead.
 type Args struct {
 	A            unsafe.Pointer // row 0
 	TapsV, Taps1 unsafe.Pointer // []Tap of Lanes floats each, then []Tap of one float each
@@ -48,6 +48,11 @@ type Args struct {
 	AOff, COff   int            // of the current tile's row 0 from A, and from C and Add
 	Lo, Hi       float32
 	Flags        int
+
+	// Each vector tap prefetches eight cache lines at Ahead and moves it by AheadStep: weights that
+	// the next tiles read. An address that is never read from; 0: W, which costs nothing.
+	Ahead     uintptr
+	AheadStep int
 
 	// Of the kernels for compressed weights, where A holds contiguous rows and Blocks blocks of BlockK
 	// steps are summed. Scale and Shift have Lanes numbers for each panel and block.
@@ -89,6 +94,9 @@ func (k Kernel) Tile(v, r int, a *Args) {
 	if k.Level == cpu.Generic {
 		reference(k.Lanes, v, r, a)
 		return
+	}
+	if a.Ahead == 0 {
+		a.Ahead = uintptr(a.W)
 	}
 	tile(k.Level, v, r, a)
 }

@@ -44,6 +44,7 @@ func (k Kernel) Parts(parts []Part, lo, hi, n int, a *Args) {
 		if a.Bias != nil {
 			b.Bias = unsafe.Add(a.Bias, p*k.Lanes*4)
 		}
+		k.ahead(&b, parts, v, (n+k.Lanes-1)/k.Lanes-p-v)
 		for i := range parts {
 			q := &parts[i]
 			if q.Lines <= 0 || q.Rows <= 0 {
@@ -58,6 +59,25 @@ func (k Kernel) Parts(parts []Part, lo, hi, n int, a *Args) {
 			k.part(q.Lines, q.Rows, v, &b)
 		}
 		p += v
+	}
+}
+
+// aheadMost is what a vector tap can prefetch: eight cache lines.
+const aheadMost = 8 * 64
+
+// ahead lets the tiles of v panels prefetch the next ones, of which there are left: memory is read while
+// the multipliers work, not before they can.
+func (k Kernel) ahead(a *Args, parts []Part, v, left int) {
+	taps := 0
+	for i := range parts {
+		q := &parts[i]
+		m, tall := max(q.Lines, q.Rows), k.rows[v]
+		taps += (m + tall - 1) / tall * min(q.Lines, q.Rows) * len(q.TapsV)
+	}
+	a.Ahead, a.AheadStep = 0, 0
+	if size := min(v, left) * a.WStride; size > 0 && taps > 0 {
+		a.Ahead = uintptr(a.W) + uintptr(v*a.WStride)
+		a.AheadStep = min(aheadMost, (size+taps-1)/taps)
 	}
 }
 
@@ -104,6 +124,7 @@ func (k Kernel) part(lines, m, v int, a *Args) {
 		}
 		k.grid(lines, m, v, &part)
 	}
+	a.Ahead = part.Ahead
 }
 
 // tapAt is the address of tap i of n; none beyond the end, where another object may begin.
@@ -133,6 +154,7 @@ func (k Kernel) grid(lines, m, v int, a *Args) {
 		k.batch(full, v, r, &b)
 		b.AStep, b.CStep = (r-1)*b.RowStride, (r-1)*b.CRow
 		k.batch(n-full, v, r-1, &b)
+		a.Ahead = b.Ahead
 		return
 	}
 	for i, at := 0, 0; i < n; i++ {
@@ -143,6 +165,7 @@ func (k Kernel) grid(lines, m, v int, a *Args) {
 		k.batch(lines, v, r, &b)
 		at += r
 	}
+	a.Ahead = b.Ahead
 }
 
 // fill is the mean number of rows when m rows are cut into tiles of at most r.
