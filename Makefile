@@ -1,0 +1,46 @@
+# Everything that a change has to pass; .ci/run calls the same targets.
+GO ?= go
+export CGO_ENABLED ?= 0
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: all build test noasm race vet staticcheck cross generate fuzz check check-long
+all: build vet test
+
+build:
+	$(GO) build ./...
+
+test:
+	$(GO) test ./...
+
+# The module has to work without assembly.
+noasm:
+	$(GO) test -tags noasm ./...
+
+# The race detector cannot see assembly, and needs cgo.
+race:
+	CGO_ENABLED=1 $(GO) test -race -tags noasm ./...
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags noasm ./...
+
+staticcheck:
+	$(GO) run $(STATICCHECK) ./...
+
+cross:
+	for p in $(PLATFORMS); do echo $$p && GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./... || exit 1; done
+
+# Regenerates the assembly; a clean tree stays clean.
+generate:
+	cd internal/kernel/_asm && $(GO) run .
+
+# A short run of every fuzz target.
+FUZZTIME ?= 10s
+fuzz:
+	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+	  for t in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$f | cut -c6-); do \
+	    echo $$t; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x ./$$(dirname $$f) || exit 1; \
+	  done; done
+
+check: build vet staticcheck cross test noasm race
