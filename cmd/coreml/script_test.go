@@ -1,7 +1,3 @@
-//go:build scripts
-
-// The tag stands until go.mod requires golang.org/x/tools, which testscript needs.
-
 package main
 
 import (
