@@ -17,7 +17,7 @@ var controlOps = []*graph.Op{
 	},
 	{
 		Name: "while_loop", Doc: "loop_vars after the second block has been applied to them as long as the first one says true.",
-		Inputs: []graph.Input{graph.Var("loop_vars", graph.Any)}, NoFold: true, Effect: true,
+		Inputs: []graph.Input{graph.Var("loop_vars", graph.Tensor|graph.String|graph.List)}, NoFold: true, Effect: true,
 		Infer: inferWhile, Prepare: prepareWhile,
 	},
 }

@@ -21,7 +21,7 @@ var reshapeOps = []*graph.Op{
 	view("flatten2d", "x as a matrix: the dimensions before axis by those from it on.", flattenInfer, graph.Def("axis", graph.Int, 1)),
 	{
 		Name: "identity", Doc: "x itself.",
-		Inputs: []graph.Input{graph.In("x", graph.Any)},
+		Inputs: []graph.Input{graph.In("x", graph.Tensor|graph.String|graph.List)},
 		Infer:  sameAsX, Prepare: prepareIdentity, Alias: viewOfX, Fit: fitAny,
 	},
 }
@@ -52,7 +52,7 @@ func since(o graph.Opset, op *graph.Op) *graph.Op {
 }
 
 func viewOfX(c *graph.Call) []graph.Alias {
-	if c.In[0].Form != c.Out[0].Form {
+	if t := c.Type(0); t.Kind != graph.KindTensor || graph.StoreSize(t.DType) == 0 || c.In[0].Form != c.Out[0].Form {
 		return nil
 	}
 	return []graph.Alias{{Kind: graph.View}}
