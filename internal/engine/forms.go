@@ -237,14 +237,16 @@ func (r *reorders) need(v *graph.Value, f graph.Form) {
 	if r.have[to] {
 		return
 	}
-	from := graph.Plain
-	for _, g := range []graph.Form{graph.Plain, graph.Blocked, graph.Half} {
+	from, made := graph.Plain, false
+	for _, g := range []graph.Form{graph.Blocked, graph.Half, graph.Plain} {
 		if r.have[slotOf(v, g)] {
-			from = g
+			from, made = g, true
 		}
 	}
-	if from == f { // made before the segment, or a constant
-		r.have[to] = true
+	if !made { // before the segment, or a constant
+		r.have[slotOf(v, graph.Plain)] = true
+	}
+	if from == f {
 		return
 	}
 	if f != graph.Plain && from != graph.Plain {

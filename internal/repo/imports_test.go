@@ -15,11 +15,11 @@ var layers = [][]string{
 	{"internal/ops"},
 	{"internal/eval", "internal/mlmodel"},
 	{"internal/lower", "internal/picture"},
-	{"internal/backend", "internal/listing"},
+	{"internal/backend", "internal/listing", "internal/testkit"},
 	{"internal/engine"},
 	{"."},
 	{"internal/verify"},
-	{"internal/testkit", "cmd/coreml"},
+	{"cmd/coreml"},
 }
 
 // testOnly are imported by tests alone.
