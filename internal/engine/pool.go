@@ -2,8 +2,10 @@ package engine
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -195,10 +197,28 @@ func (t *team) one(worker, task int, run func(worker, task int) error) {
 
 func (t *team) fail(err error) { t.fault.CompareAndSwap(nil, &err) }
 
-// describePanic tells a memory fault (a mapped file that has become shorter) from a broken invariant.
+// describePanic tells a memory fault (a mapped file that has become shorter) from
+// a broken invariant, and says where it happened. It is called while recovering.
 func describePanic(p any) string {
 	if e, ok := p.(interface{ Addr() uintptr }); ok {
 		return fmt.Sprintf("memory fault at %#x: was the model file changed or truncated while it was open?", e.Addr())
 	}
-	return fmt.Sprintf("%v\n%s", p, debug.Stack())
+	return fmt.Sprintf("%v at %s", p, panicSite())
+}
+
+// panicSite is the innermost place outside the runtime on the stack of a panic.
+func panicSite() string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
+	panicked := false
+	for {
+		f, more := frames.Next()
+		if panicked && !strings.HasPrefix(f.Function, "runtime.") {
+			return fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)
+		}
+		panicked = panicked || f.Function == "runtime.gopanic"
+		if !more {
+			return "an unknown place"
+		}
+	}
 }
