@@ -222,17 +222,17 @@ func (m *memory) canOverwrite(p *planner, i int, c *pcall, a graph.Alias, in hom
 	if m.stores[in.store].external {
 		return m.canUpdateState(p, i, c, a, in)
 	}
-	if in.size != size || m.stores[in.store].last > i || m.readsElsewhere(c, a.In, in) {
+	if in.size != size || m.stores[in.store].last > i || m.readsElsewhere(c, a, in) {
 		return false
 	}
 	return m.placed[c.outLocal[a.Out]].slot < 0
 }
 
-// readsElsewhere reports whether c reads the memory of its operand k through
-// another operand too, in another way or after the result has been begun.
-func (m *memory) readsElsewhere(c *pcall, k int, in home) bool {
+// readsElsewhere reports whether c reads the memory that a lets it overwrite
+// through another operand too, in another way or after the result has been begun.
+func (m *memory) readsElsewhere(c *pcall, a graph.Alias, in home) bool {
 	for j, s := range c.inLocal {
-		if h := m.homes[s]; j != k && h.store == in.store && (j >= c.call.Own || h != in) {
+		if h := m.homes[s]; j != a.In && h.store == in.store && (a.Alone || j >= c.call.Own || h != in) {
 			return true
 		}
 	}
@@ -243,7 +243,7 @@ func (m *memory) readsElsewhere(c *pcall, k int, in home) bool {
 // then written to this very state, if nobody reads the old version any more.
 func (m *memory) canUpdateState(p *planner, i int, c *pcall, a graph.Alias, in home) bool {
 	st := m.stores[in.store]
-	if in.off != 0 || st.last > i || c.call.Out[a.Out].Form != c.call.In[a.In].Form || m.readsElsewhere(c, a.In, in) {
+	if in.off != 0 || st.last > i || c.call.Out[a.Out].Form != c.call.In[a.In].Form || m.readsElsewhere(c, a, in) {
 		return false
 	}
 	for _, d := range p.calls[i+1:] {
