@@ -13,6 +13,9 @@ import (
 // row-major: blocks of so few channels would be mostly padding.
 const stemChannels = 4
 
+// maxSteps bounds the products of a sum, of which the blocked step keeps a list.
+const maxSteps = 1 << 24
+
 // fitConv lets a convolution with known weights run on channel-blocked memory.
 func fitConv(c *graph.Call, f graph.Form) graph.Fit {
 	if f != graph.Blocked || !blockable(c.Type(convX)) || !blockable(c.Out[0].Type) || c.In[c.At(convWeight)].Const == nil ||
@@ -20,7 +23,7 @@ func fitConv(c *graph.Call, f graph.Form) graph.Fit {
 		return graph.Fit{}
 	}
 	v, err := newConvolution(c)
-	if err != nil {
+	if err != nil || v.cin > maxSteps/v.taps() {
 		return graph.Fit{}
 	}
 	fit := graph.Fit{Out: 1, Wants: true}

@@ -7,40 +7,6 @@ import (
 	"coreml/internal/kernel/gemm"
 )
 
-// A task of a row-major convolution unfolds at most unfoldFloats floats at a time,
-// and computes at most unfoldPanels panels of outputs.
-const (
-	unfoldFloats = 64 << 10
-	unfoldPanels = 16
-)
-
-// plainConv is a convolution in row-major memory: for a block of outputs the
-// image is unfolded, then multiplied by the weight, which is read as it lies.
-type plainConv struct {
-	*convolution
-	kernel gemm.Kernel
-	unfold *unfolder
-	post   *chain
-	x, w   int // operands
-	chunk  int // channels that are unfolded at a time
-	block  int // outputs of a task
-	blocks int
-	full   denseTaps // of a chunk
-	last   denseTaps // of the last chunk
-}
-
-type denseTaps struct{ vector, single []gemm.Tap }
-
-func newDenseTaps(k, lanes int) denseTaps {
-	v, s := gemm.DenseTaps(k, lanes)
-	return denseTaps{v, s}
-}
-
-func (t denseTaps) set(a *gemm.Args) {
-	a.TapsV, a.NV = address(t.vector, 0), len(t.vector)
-	a.Taps1, a.N1 = address(t.single, 0), len(t.single)
-}
-
 // address is that of s[i]; nil where s ends at i.
 func address[T any](s []T, i int) unsafe.Pointer {
 	if i == len(s) {
@@ -49,63 +15,123 @@ func address[T any](s []T, i int) unsafe.Pointer {
 	return unsafe.Pointer(&s[i])
 }
 
+// plainConv is a convolution, or a transposed one, in row-major memory, of any number of spatial
+// dimensions, with weights that may be computed at run time.
+type plainConv struct {
+	*convolution
+	kernel    gemm.Kernel
+	lattices  []lattice
+	post      *chain // runs on each box, which then is a piece of whole lines; nil: not here
+	x, w      int    // operands
+	between   int    // floats of the weight from input channel to input channel
+	rowStride int    // and from output channel to output channel
+	perGroup  int    // and from group to group
+	chunk     int    // channels copied at a time
+	tasks     int    // of an image
+	columns   int    // floats between the rows of a box's results
+	copies    int    // floats of scratch for the copied inputs; the results lie behind
+}
+
+// plain is the step of a convolution: all outputs are one lattice.
 func (v *convolution) plain(c *graph.Call) (graph.Step, error) {
 	post, err := newChain(c)
 	if err != nil {
 		return graph.Step{}, err
 	}
-	lanes := c.Lanes()
-	taps := v.taps()
-	p := &plainConv{convolution: v, kernel: gemm.For(c.Level), unfold: newUnfolder(&v.spatial, lanes), post: post,
-		x: c.At(convX), w: c.At(convWeight)}
-	p.chunk = min(v.cin, max(1, unfoldFloats/lanes/taps))
-	k := p.chunk * taps
-	panels := min(unfoldPanels, max(1, unfoldFloats/(k*lanes)), (v.outputs()+lanes-1)/lanes)
-	p.block = panels * lanes
-	p.blocks = (v.outputs() + p.block - 1) / p.block
-	p.full = newDenseTaps(k, lanes)
-	p.last = newDenseTaps((v.cin-(v.cin-1)/p.chunk*p.chunk)*taps, lanes)
-	step := graph.Parallel("conv unfold "+c.Level.String(), v.n*v.groups*p.blocks, p.run)
-	step.Scratch = panels * k * lanes * 4
-	return step, nil
+	p := &plainConv{convolution: v, post: post, between: v.taps(), rowStride: v.cin * v.taps(), perGroup: v.cout * v.cin * v.taps()}
+	var step, grid, kernel [3]int
+	var shifts, numbers [3][]int
+	for d, x := range v.axis {
+		step[d], grid[d], kernel[d] = x.Stride, x.Out, x.Kernel
+		for k := range x.Kernel {
+			shifts[d], numbers[d] = append(shifts[d], k*x.Dilation-x.Before), append(numbers[d], k)
+		}
+	}
+	p.lattices = []lattice{newLattice([3]int{}, [3]int{1, 1, 1}, grid, step, kernel, shifts, numbers, v.cout)}
+	return p.step(c, "conv "), nil
+}
+
+// step completes p once its lattices are known.
+func (p *plainConv) step(c *graph.Call, name string) graph.Step {
+	p.kernel = gemm.For(c.Level)
+	p.x, p.w = c.At(convX), c.At(convWeight)
+	size := 1
+	for i := range p.lattices {
+		size = max(size, p.lattices[i].size)
+	}
+	p.chunk = max(1, min(p.cin, latticeCopy/size))
+	for i := range p.lattices {
+		l := &p.lattices[i]
+		l.setTaps(p.chunk, p.between)
+		l.start = p.tasks
+		p.tasks += l.tasks()
+		p.columns = max(p.columns, l.columns(l.box))
+	}
+	p.copies = p.chunk*size + p.kernel.Lanes // the last vector reads beyond the end
+	step := graph.Parallel(name+c.Level.String(), p.n*p.groups*p.tasks, p.run)
+	step.Scratch = 4 * (p.copies + p.cout*p.columns)
+	return step
 }
 
 func (p *plainConv) run(x *graph.Exec, task int) error {
-	block, image := task%p.blocks, task/p.blocks // image: batch and group
-	group := image % p.groups
-	outputs, taps := p.outputs(), p.taps()
-	at := block * p.block
-	n := min(p.block, outputs-at)
-	first := image * p.cout // output channel, over the batch
-	out := x.OutF32(0)
-	for i := range p.cout {
-		var b float32
-		if p.bias >= 0 {
-			b = x.F32(p.bias)[group*p.cout+i]
+	image, task := task/p.tasks, task%p.tasks // image: batch and group
+	l := &p.lattices[0]
+	for i := range p.lattices {
+		if p.lattices[i].start <= task {
+			l = &p.lattices[i]
 		}
-		fill(out[(first+i)*outputs+at:][:n], b)
 	}
-	in := x.F32(p.x)[image*p.cin*p.inputs():]
-	weight := x.F32(p.w)[group*p.cout*p.cin*taps:]
-	for c := 0; c < p.cin; c += p.chunk {
-		channels, tap := p.chunk, &p.full
-		if c+channels >= p.cin {
-			channels, tap = p.cin-c, &p.last
-		}
-		w := x.Scratch()
-		p.unfold.panels(w, in[c*p.inputs():], channels, at, n)
-		a := gemm.Args{A: address(weight, c*taps), RowStride: 4 * p.cin * taps,
-			W: address(w, 0), WStride: 4 * channels * taps * p.kernel.Lanes,
-			C: address(out, first*outputs+at), CRow: 4 * outputs, CVec: 4 * p.kernel.Lanes, Flags: gemm.Accumulate}
-		tap.set(&a)
-		p.kernel.Run(p.cout, n, &a)
-	}
-	if p.post.empty() {
-		return nil
-	}
+	at, n := l.task(task - l.start)
+	group, columns := image%p.groups, l.columns(n)
+	from, tile := x.Scratch()[:p.copies], x.Scratch()[p.copies:]
 	for i := range p.cout {
-		off := (first+i)*outputs + at
-		p.post.apply(x, out[off:off+n], off)
+		fill(tile[i*p.columns:][:columns], p.start(x, group*p.cout+i))
 	}
+	in, size := x.F32(p.x)[image*p.cin*p.inputs():], p.inputs()
+	weight := x.F32(p.w)[group*p.perGroup:]
+	shape := [3]int{p.axis[0].In, p.axis[1].In, p.axis[2].In}
+	for c := 0; c < p.cin && p.cout > 0; c += p.chunk {
+		channels := min(p.chunk, p.cin-c)
+		for i := range channels {
+			l.gather(from[i*l.size:], in[(c+i)*size:][:size], shape, at)
+		}
+		p.kernel.Run(p.cout, columns, &gemm.Args{
+			A: address(weight, c*p.between), RowStride: 4 * p.rowStride, Taps1: address(l.taps, 0), N1: channels * len(l.places),
+			W: address(from, 0), WStride: 4 * p.kernel.Lanes,
+			C: address(tile, 0), CRow: 4 * p.columns, CVec: 4 * p.kernel.Lanes, Flags: gemm.Accumulate})
+	}
+	p.scatter(x, tile, l, at, n, image*p.cout*p.outputs())
 	return nil
+}
+
+// start is the bias of an output channel.
+func (p *plainConv) start(x *graph.Exec, channel int) float32 {
+	if p.bias < 0 {
+		return 0
+	}
+	return x.F32(p.bias)[channel]
+}
+
+// scatter stores the results of a box in every channel of a group, whose outputs begin at element base.
+func (p *plainConv) scatter(x *graph.Exec, tile []float32, l *lattice, at, n [3]int, base int) {
+	out := x.OutF32(0)
+	z := l.first[0] + at[0]*l.stride[0]
+	width := p.axis[2].Out
+	for i := range p.cout {
+		from := tile[i*p.columns:]
+		off := base + i*p.outputs() + (z*p.axis[1].Out+l.first[1]+at[1]*l.stride[1])*width + l.first[2] + at[2]*l.stride[2]
+		for y := range n[1] {
+			d, s := out[off+y*l.stride[1]*width:], from[y*l.folds[2].length:][:n[2]]
+			if l.stride[2] == 1 {
+				copy(d, s)
+				continue
+			}
+			for k, v := range s {
+				d[k*l.stride[2]] = v
+			}
+		}
+		if p.post != nil {
+			applyPost(x, p.post, out, off, (n[1]-1)*width+n[2])
+		}
+	}
 }

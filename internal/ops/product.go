@@ -14,6 +14,19 @@ const (
 	postColumns = 256 // columns that a task has at least where operators follow
 )
 
+// denseTaps are the steps of a sum over a row.
+type denseTaps struct{ vector, single []gemm.Tap }
+
+func newDenseTaps(k, lanes int) denseTaps {
+	v, s := gemm.DenseTaps(k, lanes)
+	return denseTaps{v, s}
+}
+
+func (t denseTaps) set(a *gemm.Args) {
+	a.TapsV, a.NV = address(t.vector, 0), len(t.vector)
+	a.Taps1, a.N1 = address(t.single, 0), len(t.single)
+}
+
 // denseProduct computes a product with the tile kernels: tasks are blocks of rows by blocks of panels.
 type denseProduct struct {
 	*product
