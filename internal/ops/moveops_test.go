@@ -1,11 +1,13 @@
 package ops
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
 
 	"coreml/internal/graph"
+	"coreml/internal/kernel/cpu"
 	"coreml/tensor"
 )
 
@@ -78,6 +80,8 @@ func TestMovingOperators(t *testing.T) {
 		{"slice_by_index", 0, args{"x": count(5), "begin": vector(7), "end": vector(9), "stride": vector(-2),
 			"begin_mask": boolsOf([]int{1}, yes), "end_mask": boolsOf([]int{1}, yes)}, []int{3}, []float32{4, 2, 0}},
 		{"slice_by_index", 0, args{"x": count(5), "begin": vector(3), "end": vector(1)}, []int{0}, []float32{}},
+		{"slice_by_index", 0, args{"x": count(3, 2), "begin": live{vector(-2, 7)}, "end": live{vector(0, 0)}, "begin_mask": boolsOf([]int{2}, no, yes),
+			"end_mask": boolsOf([]int{2}, no, yes), "squeeze_mask": boolsOf([]int{2}, yes, no)}, []int{2}, []float32{2, 3}},
 		{"slice_by_size", 0, args{"x": count(5), "begin": vector(-2), "size": vector(-1)}, []int{2}, []float32{3, 4}},
 		{"slice_by_size", 0, args{"x": count(2, 3), "begin": live{vector(1, 1)}, "size": vector(1, 2)}, []int{1, 2}, []float32{4, 5}},
 		{"slice_update", 0, args{"x": count(2, 3), "update": live{floatsOf([]int{2}, 8, 9)}, "begin": live{vector(0, 1)}, "end": live{vector(0, 3)},
@@ -97,6 +101,29 @@ func TestMovingOperators(t *testing.T) {
 		} else if _, err := tryOp(c.op, c.opset, c.a, 1); err == nil {
 			t.Errorf("%s %v of %v: accepted", c.op, c.a, c.opset)
 		}
+	}
+}
+
+// TestIndicesThatAreLeftToTheRun: shapes that do not depend on them are known before.
+func TestIndicesThatAreLeftToTheRun(t *testing.T) {
+	masks := args{"x": count(3, 2), "begin": live{vector(1, 0)}, "end": live{vector(2, 0)}, "begin_mask": boolsOf([]int{2}, false, true),
+		"end_mask": boolsOf([]int{2}, false, true), "squeeze_mask": boolsOf([]int{2}, true, false)}
+	for op, a := range map[string]args{
+		"slice_by_index": masks,
+		"slice_by_size":  {"x": count(3, 2), "begin": live{vector(1, 0)}, "size": vector(1, 2)},
+		"slice_update":   {"x": count(3, 2), "update": count(1, 2), "begin": live{vector(1, 0)}, "end": live{vector(2, 2)}},
+	} {
+		fn, _ := oneNode(Find(op, graph.IOS18), a, 1)
+		c := graph.NewCall(fn.Body.Nodes[0], cpu.Generic, func(v *graph.Value) graph.Operand { return graph.Operand{Value: v, Type: v.Type, Const: v.Const} })
+		if _, err := c.Op.Infer(c); err != nil {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+	masks["squeeze_mask"] = boolsOf([]int{2}, false, false)
+	fn, _ := oneNode(Find("slice_by_index", graph.IOS18), masks, 1)
+	c := graph.NewCall(fn.Body.Nodes[0], cpu.Generic, func(v *graph.Value) graph.Operand { return graph.Operand{Value: v, Type: v.Type, Const: v.Const} })
+	if _, err := c.Op.Infer(c); !errors.As(err, new(graph.NeedValue)) {
+		t.Errorf("a size that depends on begin: %v", err)
 	}
 }
 
@@ -182,6 +209,7 @@ func TestIndicesOutOfRangeAreErrors(t *testing.T) {
 		{"scatter_nd", args{"data": count(3), "indices": live{intsOf([]int{1, 1}, -1)}, "updates": count(1), "validate_indices": boolsOf(nil, true)}},
 		{"scatter_along_axis", args{"data": count(3), "indices": live{vector(1 << 30)}, "updates": count(1)}},
 		{"slice_by_size", args{"x": count(3), "begin": live{vector(2)}, "size": vector(2)}},
+		{"slice_by_index", args{"x": count(3), "begin": live{vector(3)}, "end": live{vector(0)}, "squeeze_mask": boolsOf([]int{1}, true)}},
 		{"slice_update", args{"x": count(3), "update": count(2), "begin": live{vector(2)}, "end": live{vector(5)}}},
 	} {
 		if _, err := tryOp(c.op, graph.IOS18, c.a, 1); err == nil {

@@ -10,8 +10,7 @@ import (
 
 // sliceOps cut boxes out of a tensor, or write one into it.
 var sliceOps = []*graph.Op{
-	mover("slice_by_index", "x[begin[0]:end[0]:stride[0], …]; a masked bound is the end of the dimension, a squeezed dimension goes.", sliceIndexPlan,
-		sliceParams()...),
+	sliceByIndex(),
 	{
 		Name: "slice_by_size", Doc: "The box of x of the given size that starts at begin; size -1 reaches to the end.",
 		Inputs: []graph.Input{graph.In("x", graph.Tensor), graph.In("begin", graph.Int), graph.In("size", graph.Int)},
@@ -143,15 +142,78 @@ func sliceIndexPlan(c *graph.Call) (box, error) {
 	if err != nil {
 		return box{}, err
 	}
-	begin, err := intsOfRank(c, 1)
+	begin, err := s.bounds(c, 1, s.beginMask)
 	if err != nil {
 		return box{}, err
 	}
-	end, err := intsOfRank(c, 2)
+	end, err := s.bounds(c, 2, s.endMask)
 	if err != nil {
 		return box{}, err
 	}
 	return s.box(begin, end)
+}
+
+// bounds reads begin or end. Where neither is known and no extent depends on it, they are zeros.
+func (s *slicing) bounds(c *graph.Call, arg int, mask []bool) ([]int, error) {
+	if c.In[c.At(arg)].Const != nil {
+		return intsOfRank(c, arg)
+	}
+	for i := range s.x {
+		if !s.squeeze[i] && !mask[i] {
+			return intsOfRank(c, arg)
+		}
+	}
+	if n := volume(c.Shape(arg)); n != len(s.x) {
+		return nil, c.Errorf(arg, "%d values, want the rank of x, %d", n, len(s.x))
+	}
+	return make([]int, len(s.x)), nil
+}
+
+// sliceByIndex is a mover, except that the indices of squeezed dimensions may be left to the run.
+func sliceByIndex() *graph.Op {
+	op := mover("slice_by_index", "x[begin[0]:end[0]:stride[0], …]; a masked bound is the end of the dimension, a squeezed dimension goes.",
+		sliceIndexPlan, sliceParams()...)
+	prepare, alias := op.Prepare, op.Alias
+	late := func(c *graph.Call) bool { return c.In[c.At(1)].Const == nil }
+	op.Prepare = func(c *graph.Call) (graph.Step, error) {
+		if late(c) {
+			return prepareLateSlice(c)
+		}
+		return prepare(c)
+	}
+	op.Alias = func(c *graph.Call) []graph.Alias {
+		if late(c) {
+			return nil
+		}
+		return alias(c)
+	}
+	return op
+}
+
+func prepareLateSlice(c *graph.Call) (graph.Step, error) {
+	s, err := newSlicing(c, 1)
+	if err != nil {
+		return graph.Step{}, err
+	}
+	m, err := boxMove(c, sliceIndexPlan)
+	if err != nil {
+		return graph.Step{}, err
+	}
+	st, begin := rowMajor(s.x), c.At(1)
+	return graph.Parallel(c.Op.Name, m.tasks(), func(x *graph.Exec, task int) error {
+		at := m
+		for i, b := range x.I32(begin)[:len(st)] {
+			if s.squeeze[i] {
+				first, _, err := s.dim(i, int(b), 0)
+				if err != nil {
+					return err
+				}
+				at.srcOff += first * st[i]
+			}
+		}
+		at.run(x.OutBytes(0), x.Bytes(0), task)
+		return nil
+	}), nil
 }
 
 // intsOfRank reads one integer for each dimension of argument 0.
