@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
 )
@@ -50,7 +51,7 @@ func (m *Machine) Grow(n int64) error {
 		return nil
 	}
 	if m.limit -= n; m.limit <= 0 {
-		return fmt.Errorf("eval: the memory limit is used up")
+		return fmt.Errorf("eval: %w: the memory limit is used up", fault.Limit)
 	}
 	return nil
 }
@@ -105,11 +106,14 @@ func (m *Machine) node(n *graph.Node) error {
 		for i := range ks {
 			m.define(n.Out[i], ks[i])
 		}
-		return err
+		return fault.As(fault.Invalid, err)
 	}
 	types, err := m.infer(c)
+	if err == nil && len(types) != len(n.Out) {
+		err = fmt.Errorf("%d outputs, want %d", len(n.Out), len(types))
+	}
 	if err != nil {
-		return err
+		return fault.As(fault.Invalid, err)
 	}
 	for i, t := range types {
 		c.Out[i].Type = t
@@ -120,7 +124,10 @@ func (m *Machine) node(n *graph.Node) error {
 		m.slots[n.Out[i].ID] = graph.Slot{Data: graph.Aligned(int(size)), Shape: t.Shape}
 	}
 	if err := Run(c, m.slots, m); err != nil {
-		return err
+		if m.ctx.Err() != nil {
+			return m.ctx.Err()
+		}
+		return fault.As(fault.Runtime, err)
 	}
 	for i, t := range types {
 		if t.Kind == graph.KindTensor {
@@ -168,7 +175,7 @@ func (packer) Cold() bool { return false }
 func Run(c *graph.Call, slots []graph.Slot, env graph.Env) error {
 	step, err := c.Op.Prepare(c)
 	if err != nil {
-		return err
+		return fault.As(fault.Invalid, err)
 	}
 	x := &graph.Exec{Node: c.Node, Slots: slots, Env: env, Buf: graph.Aligned(step.Scratch)}
 	for _, o := range c.In {

@@ -166,7 +166,7 @@ func binary(g *random) error {
 		_, err := g.op(false, "real_div", Args{"x": x.v, "y": k})
 		return err
 	}
-	name := []string{"add", "add", "sub", "mul", "mul", "maximum", "minimum"}[g.r.IntN(7)]
+	name := []string{"add", "add", "sub", "sub", "mul", "mul", "maximum", "minimum"}[g.r.IntN(8)]
 	if g.flip() {
 		x, y = y, x
 	}
