@@ -48,7 +48,7 @@ func newConvolution(c *graph.Call) (*convolution, error) {
 	if v.bias, err = biasOf(c, w[0]); err != nil {
 		return nil, err
 	}
-	if err := checkWindow(c, w[2:]); err != nil {
+	if err := checkWindow(c, w[2:], maxTaps); err != nil {
 		return nil, err
 	}
 	v.spatial, err = newSpatial(c, x, w[2:], spatialArgs{strides: 3, padType: 4, pad: 5, dilations: 6, ceil: -1})
@@ -66,11 +66,11 @@ func groupsOf(c *graph.Call, arg int) (int, error) {
 // maxTaps bounds the elements of a convolution's window, of which steps keep lists.
 const maxTaps = 1 << 22
 
-func checkWindow(c *graph.Call, kernel []int) error {
+func checkWindow(c *graph.Call, kernel []int, most int) error {
 	n := 1
 	for _, k := range kernel {
-		if k < 1 || k > maxTaps/n {
-			return c.Errorf(convWeight, "a window of %v, want 1 to %d elements", kernel, maxTaps)
+		if k < 1 || k > most/n {
+			return c.Errorf(convWeight, "a window of %v, want 1 to %d elements", kernel, most)
 		}
 		n *= k
 	}

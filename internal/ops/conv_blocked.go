@@ -35,17 +35,34 @@ func fitConv(c *graph.Call, f graph.Form) graph.Fit {
 
 func (v *convolution) stem() bool { return v.groups == 1 && v.cin <= stemChannels }
 
-// plane brings the two last axes into what kernels see: lines y of pixels x. A
-// pointwise convolution sees one long column of pixels.
-func (v *convolution) plane() (y, x window.Axis) {
-	y, x = v.axis[1], v.axis[2]
-	if v.pointwise() && y.Stride == 1 && x.Stride == 1 {
-		n := y.In * x.In
+// convGrid is a grid of outputs that see the same taps at input positions that move with them: all outputs of a
+// convolution, or those of a transposed one that lie a stride apart.
+type convGrid struct {
+	y, x   window.Axis
+	ky, kx []int  // numbers of the taps, in the order of y and x
+	first  [2]int // line and pixel of the first output
+}
+
+// plane is the grid of a convolution. A pointwise one sees one long column of pixels.
+func (v *convolution) plane() convGrid {
+	g := convGrid{y: v.axis[1], x: v.axis[2]}
+	if v.pointwise() && g.y.Stride == 1 && g.x.Stride == 1 {
+		n := g.y.In * g.x.In
 		one := window.Axis{In: 1, Kernel: 1, Stride: 1, Dilation: 1, Out: 1}
-		y, x = one, one
-		y.In, y.Out = n, n
+		g.y, g.x = one, one
+		g.y.In, g.y.Out = n, n
 	}
-	return y, x
+	g.ky, g.kx = upTo(g.y.Kernel), upTo(g.x.Kernel)
+	return g
+}
+
+// upTo lists 0 … n-1.
+func upTo(n int) []int {
+	s := make([]int, n)
+	for i := range s {
+		s[i] = i
+	}
+	return s
 }
 
 // pointwise reports a kernel of one element and no padding.
@@ -68,7 +85,10 @@ type blockedConv struct {
 	post         *epilogue
 	in           int // operand
 	weight, bias *graph.Packed
-	y, x         window.Axis
+	grids        []convGrid
+	size         [2]int // lines of the output, and pixels of each
+	every        [2]int // lines and pixels from one output of a grid to the next
+	row          weightRow
 	stemIn       bool // the input is row-major
 	copied       bool // each task makes a padded copy of what it reads
 	jobs         []convJob
@@ -77,23 +97,33 @@ type blockedConv struct {
 	vectors      int // panels computed side by side
 }
 
+// weightRow reads what output channel o multiplies: the taps of its first input channel, and so on.
+type weightRow func(dst []float32, src *graph.Const, o int)
+
 func (v *convolution) blocked(c *graph.Call) (graph.Step, error) {
-	post, err := newEpilogue(c)
-	if err != nil {
+	g := v.plane()
+	b := &blockedConv{convolution: v, stemIn: v.stem(), grids: []convGrid{g}, size: [2]int{g.y.Out, g.x.Out}, every: [2]int{1, 1},
+		row: func(dst []float32, src *graph.Const, o int) { src.Decode(dst, o*len(dst)) }}
+	return b.step(c, "conv blocked")
+}
+
+// step completes b once its grids are known.
+func (b *blockedConv) step(c *graph.Call, name string) (graph.Step, error) {
+	var err error
+	if b.post, err = newEpilogue(c); err != nil {
 		return graph.Step{}, err
 	}
-	b := &blockedConv{convolution: v, kernel: gemm.For(c.Level), post: post, in: c.At(convX), stemIn: v.stem()}
-	b.y, b.x = v.plane()
+	b.kernel, b.in = gemm.For(c.Level), c.At(convX)
 	b.share = b.plan()
-	b.copied = b.regionTaps() > regionLimit
+	b.copied = len(b.grids) == 1 && b.regionTaps() > regionLimit
 	b.strides = b.layout()
 	b.makeJobs()
 	b.vectors = b.tileVectors()
 	b.weight = c.Pack(c.At(convWeight), b.packing())
-	if v.bias >= 0 {
-		b.bias = c.Pack(v.bias, padded(v.groups*v.cout, b.kernel.Lanes))
+	if b.convolution.bias >= 0 {
+		b.bias = c.Pack(b.convolution.bias, padded(b.groups*b.cout, b.kernel.Lanes))
 	}
-	step := graph.Parallel(fmt.Sprintf("conv blocked %v", c.Level), b.share.tasks(), b.run)
+	step := graph.Parallel(fmt.Sprintf("%s %v", name, c.Level), b.share.tasks(), b.run)
 	if b.copied {
 		step.Scratch = 4 * b.planes(b.widest()) * b.copySize()
 	}
@@ -109,24 +139,29 @@ func (b *blockedConv) plan() taskShare {
 		jobs, panels = (b.groups*b.cout+lanes-1)/lanes, 1
 	}
 	outer := b.n * jobs
-	work := 2 * float64(b.y.Out) * float64(b.x.Out) * float64(panels*lanes) * float64(b.cin*b.taps())
+	g := &b.grids[0]
+	lines := 0
+	for i := range b.grids {
+		lines = max(lines, b.grids[i].y.Out)
+	}
+	work := 2 * float64(len(b.grids)*lines) * float64(g.x.Out) * float64(panels*lanes) * float64(b.cin*len(g.ky)*len(g.kx))
 	want := int(min(convTasks, work*float64(outer)/convWork))
-	line := b.y.Stride * b.x.In * b.cin
+	line := g.y.Stride * g.x.In * b.cin
 	weight := panels * lanes * b.cin * b.taps()
-	bands, ranges := min((b.y.Out*line+bandFloats-1)/bandFloats, b.y.Out), 1
+	bands, ranges := min((lines*line+bandFloats-1)/bandFloats, lines), 1
 	for outer*bands*ranges < want {
 		switch {
-		case ranges*2 <= panels && weight/ranges > line*b.y.Out/bands:
+		case ranges*2 <= panels && weight/ranges > line*lines/bands:
 			ranges++
-		case bands < b.y.Out && b.y.Out/(bands+1)*b.x.Out >= 2*b.kernel.MaxRows(2):
+		case bands < lines && lines/(bands+1)*g.x.Out >= 2*b.kernel.MaxRows(2):
 			bands++
 		case ranges*2 <= panels:
 			ranges++
 		default:
-			return newShare(outer, b.y.Out, panels, bands, ranges)
+			return newShare(outer, lines, panels, bands, ranges)
 		}
 	}
-	return newShare(outer, b.y.Out, panels, bands, ranges)
+	return newShare(outer, lines, panels, bands, ranges)
 }
 
 // regionLimit bounds the lists of taps of all regions of an image, beyond which a padded copy serves, which
@@ -136,16 +171,21 @@ const regionLimit = 1 << 17
 // regionTaps is the number of taps in all lists.
 func (b *blockedConv) regionTaps() int {
 	n := 0
-	for _, span := range b.x.Spans(0, b.x.Out) {
-		n += span.TapHi - span.TapLo
-	}
-	y := 0
-	for i := range b.share.bands {
-		for _, span := range b.y.Spans(b.share.band(i)) {
-			y += span.TapHi - span.TapLo
+	for i := range b.grids {
+		g := &b.grids[i]
+		x, y := 0, 0
+		for _, span := range g.x.Spans(0, g.x.Out) {
+			x += span.TapHi - span.TapLo
 		}
+		for k := range b.share.bands {
+			lo, hi := b.share.band(k)
+			for _, span := range g.y.Spans(lo, min(hi, g.y.Out)) {
+				y += span.TapHi - span.TapLo
+			}
+		}
+		n += x * y
 	}
-	return n * y * ((b.cin-1)/b.lanesIn() + 1)
+	return n * ((b.cin-1)/b.lanesIn() + 1)
 }
 
 // tileVectors chooses how many panels are computed side by side: what keeps the multipliers busy
@@ -196,18 +236,18 @@ func (b *blockedConv) widest() (channel, channels int) {
 
 // copySize is the number of floats between the planes of a padded copy.
 func (b *blockedConv) copySize() int {
-	return window.PaddedSize(b.y, b.x, b.lanesIn(), 0, b.share.lines)
+	return window.PaddedSize(b.grids[0].y, b.grids[0].x, b.lanesIn(), 0, b.share.lines)
 }
 
 // layout is the distances within what the kernel reads.
 func (b *blockedConv) layout() window.Strides {
-	s := window.Strides{Pixel: 4 * b.lanesIn()}
+	s, g := window.Strides{Pixel: 4 * b.lanesIn()}, &b.grids[0]
 	if b.copied {
-		s.Line = b.x.Padded().In * s.Pixel
+		s.Line = g.x.Padded().In * s.Pixel
 		s.Block = 4 * b.copySize()
 	} else {
-		s.Line = b.x.In * s.Pixel
-		s.Block = b.y.In * s.Line
+		s.Line = g.x.In * s.Pixel
+		s.Block = g.y.In * s.Line
 	}
 	return s
 }
@@ -216,15 +256,15 @@ func (b *blockedConv) run(x *graph.Exec, task int) error {
 	t := b.share.task(task)
 	image, j := t.outer/len(b.jobs), &b.jobs[t.outer%len(b.jobs)]
 	lanes := b.kernel.Lanes
-	area := b.y.Out * b.x.Out * lanes
+	area, g := b.size[0]*b.size[1]*lanes, &b.grids[0]
 	panels := (b.groups*b.cout + lanes - 1) / lanes
 	weight, out := b.weight.F32()[j.weight:], x.OutF32(0)
 	off := (image*panels + j.panel) * area
 	a := gemm.Args{
 		A:         address(b.source(x, image, j, t), 0),
-		RowStride: b.x.Stride * b.strides.Pixel, AStep: b.y.Stride * b.strides.Line,
+		RowStride: g.x.Stride * b.strides.Pixel, AStep: g.y.Stride * b.strides.Line,
 		W: address(weight, 0), WStride: 4 * len(j.taps.steps) * lanes,
-		C: address(out, off), CRow: 4 * lanes, CStep: 4 * b.x.Out * lanes, CVec: 4 * area,
+		C: address(out, off), CRow: 4 * b.every[1] * lanes, CStep: 4 * b.every[0] * b.size[1] * lanes, CVec: 4 * area,
 		Add: b.post.residual(x, off),
 	}
 	a.Flags, a.Lo, a.Hi = b.post.limits()
@@ -232,11 +272,12 @@ func (b *blockedConv) run(x *graph.Exec, task int) error {
 		a.Bias = address(b.bias.F32(), j.panel*lanes)
 	}
 	parts := j.taps.parts[t.line/b.share.lines]
+	lo, hi := t.line*b.every[0]*b.size[1]*lanes, min((t.line+t.lines)*b.every[0], b.size[0])*b.size[1]*lanes
 	for p := t.col; p < t.col+t.cols; {
 		n := min(b.vectors, t.col+t.cols-p)
 		b.kernel.Parts(parts, p, p+n, j.panels*lanes, &a)
 		for q := p; q < p+n; q++ {
-			applyPost(x, b.post.rest, out, off+q*area+t.line*b.x.Out*lanes, t.lines*b.x.Out*lanes)
+			applyPost(x, b.post.rest, out, off+q*area+lo, hi-lo)
 		}
 		p += n
 	}
@@ -256,7 +297,8 @@ func applyPost(x *graph.Exec, post *chain, out []float32, off, n int) {
 // source is what the kernel reads for the lines of a task: the input itself or a padded copy.
 func (b *blockedConv) source(x *graph.Exec, image int, j *convJob, t taskPart) []float32 {
 	l := b.lanesIn()
-	size := b.y.In * b.x.In * l
+	g := &b.grids[0]
+	size := g.y.In * g.x.In * l
 	perImage := (b.groups*b.cin + l - 1) / l
 	in := x.F32(b.in)[(image*perImage+j.channel/l)*size:]
 	if !b.copied {
@@ -264,7 +306,7 @@ func (b *blockedConv) source(x *graph.Exec, image int, j *convJob, t taskPart) [
 	}
 	to, step := x.Scratch(), b.copySize()
 	for p := range b.planes(j.channel, j.channels) {
-		window.Pad(to[p*step:(p+1)*step], in[p*size:(p+1)*size], b.y, b.x, l, t.line, t.line+t.lines, 0)
+		window.Pad(to[p*step:(p+1)*step], in[p*size:(p+1)*size], g.y, g.x, l, t.line, t.line+t.lines, 0)
 	}
 	return to
 }

@@ -90,31 +90,46 @@ func (b *blockedConv) makeTaps(channel, channels int) *convTaps {
 	return t
 }
 
-// makeParts lists the regions of lines lo … hi with their taps; the job's first channel is lane of its block.
+// makeParts lists the regions of lines lo … hi of every grid, with their taps; the job's first channel is lane of
+// its block.
 func (b *blockedConv) makeParts(t *convTaps, lane, lo, hi int) []gemm.Part {
-	y, x, start := b.y, b.x, 0
-	if b.copied {
-		y, x, start = y.Padded(), x.Padded(), lo*b.y.Stride*b.strides.Line // the copy begins there
-	}
-	l, lanes, taps := b.lanesIn(), b.kernel.Lanes, b.taps()
-	offset := func(c int) int { return (lane+c)/l*b.strides.Block + (lane+c)%l*4 }
 	var parts []gemm.Part
-	for _, r := range window.Regions(y, x, lo, hi) {
-		p := gemm.Part{Lines: r.Y.Hi - r.Y.Lo, Rows: r.X.Hi - r.X.Lo, C: 4 * (r.Y.Lo*x.Out + r.X.Lo) * lanes}
-		places := r.Taps(y, x, 1, window.Strides{Pixel: b.strides.Pixel, Line: b.strides.Line, Tap: 1}) // W is the number of the tap
-		for i, c := range t.blocks {
-			for _, q := range places {
-				p.TapsV = append(p.TapsV, gemm.Tap{A: q.A + int64(offset(c)-start), W: 4 * int64(lanes) * (int64(i*taps) + q.W) * int64(l)})
-			}
+	for i := range b.grids {
+		g := &b.grids[i]
+		y, x, start := g.y, g.x, 0
+		if b.copied {
+			y, x, start = y.Padded(), x.Padded(), lo*g.y.Stride*b.strides.Line // the copy begins there
 		}
-		for i, c := range t.single {
-			for _, q := range places {
-				p.Taps1 = append(p.Taps1, gemm.Tap{A: q.A + int64(offset(c)-start), W: 4 * int64(lanes) * (int64((len(t.blocks)*l+i)*taps) + q.W)})
+		for _, r := range window.Regions(y, x, lo, min(hi, y.Out)) {
+			line, pixel := g.first[0]+r.Y.Lo*b.every[0], g.first[1]+r.X.Lo*b.every[1]
+			p := gemm.Part{Lines: r.Y.Hi - r.Y.Lo, Rows: r.X.Hi - r.X.Lo, C: 4 * (line*b.size[1] + pixel) * b.kernel.Lanes}
+			places := r.Taps(y, x, 1, window.Strides{Pixel: b.strides.Pixel, Line: b.strides.Line, Tap: 1})
+			for k := range places {
+				q := &places[k]
+				q.A -= int64(start)
+				q.W = int64(g.ky[int(q.W)/x.Kernel]*b.axis[2].Kernel + g.kx[int(q.W)%x.Kernel]) // the number of the tap
 			}
+			b.list(&p, t, lane, places)
+			parts = append(parts, p)
 		}
-		parts = append(parts, p)
 	}
 	return parts
+}
+
+// list repeats the taps of one channel for all of them.
+func (b *blockedConv) list(p *gemm.Part, t *convTaps, lane int, places []gemm.Tap) {
+	l, lanes, taps := b.lanesIn(), b.kernel.Lanes, b.taps()
+	offset := func(c int) int64 { return int64((lane+c)/l*b.strides.Block + (lane+c)%l*4) }
+	for i, c := range t.blocks {
+		for _, q := range places {
+			p.TapsV = append(p.TapsV, gemm.Tap{A: q.A + offset(c), W: 4 * int64(lanes) * (int64(i*taps) + q.W) * int64(l)})
+		}
+	}
+	for i, c := range t.single {
+		for _, q := range places {
+			p.Taps1 = append(p.Taps1, gemm.Tap{A: q.A + offset(c), W: 4 * int64(lanes) * (int64((len(t.blocks)*l+i)*taps) + q.W)})
+		}
+	}
 }
 
 // packing is that of the weight: the jobs one after the other, each in panel form.
@@ -127,7 +142,7 @@ func (b *blockedConv) packing() graph.Packing {
 			owner = append(owner, i)
 		}
 	}
-	jobs, groupIn, groupOut, taps, all := b.jobs, b.cin, b.cout, b.taps(), b.groups*b.cout
+	jobs, groupIn, groupOut, taps, all, read := b.jobs, b.cin, b.cout, b.taps(), b.groups*b.cout, b.row
 	return graph.Packing{
 		Form: fmt.Sprintf("conv%d %d %v", lanes, b.groups, b.stemIn),
 		Size: 4 * (last.weight + last.panels*len(last.taps.steps)*lanes), Items: len(owner),
@@ -143,7 +158,7 @@ func (b *blockedConv) packing() graph.Packing {
 						pickSteps(panel[l:], nil, steps, lanes, 0, 0, taps)
 						continue
 					}
-					src.Decode(row, o*len(row))
+					read(row, src, o)
 					pickSteps(panel[l:], row, steps, lanes, o/groupOut*groupIn-j.channel, groupIn, taps)
 				}
 			}

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"slices"
+
 	"coreml/internal/graph"
 	"coreml/internal/kernel/window"
 )
@@ -13,8 +15,11 @@ var convTranspose = &graph.Op{
 		graph.Opt("pad", graph.Int), graph.Opt("output_shape", graph.Int), graph.Def("pad_type", graph.String, "valid"),
 		graph.Opt("strides", graph.Int), graph.Opt("dilations", graph.Int), graph.Def("groups", graph.Int, 1),
 	},
-	Infer: inferTranspose, Prepare: prepareTranspose, Post: true,
+	Infer: inferTranspose, Prepare: prepareTranspose, Fit: fitTranspose, Post: true,
 }
+
+// maxTransposed bounds the elements of a transposed convolution's window: each may be a lattice of its own.
+const maxTransposed = 1 << 16
 
 // newTransposed reads a conv_transpose call. In its spatial In and Out are the call's own;
 // output o takes tap k of input i where o + Before = i·Stride + k·Dilation.
@@ -37,7 +42,7 @@ func newTransposed(c *graph.Call) (*convolution, error) {
 	if v.bias, err = biasOf(c, w[1]*groups); err != nil {
 		return nil, err
 	}
-	if err := checkWindow(c, w[2:]); err != nil {
+	if err := checkWindow(c, w[2:], maxTransposed); err != nil {
 		return nil, err
 	}
 	v.rank = len(x) - 2
@@ -113,20 +118,48 @@ func inferTranspose(c *graph.Call) ([]graph.Type, error) {
 	return []graph.Type{graph.TensorOf(c.Type(convX).DType, shape...)}, err
 }
 
-// onAxis lists, for the output o of one axis and those a stride apart, the taps and for each the input position of o.
-func onAxis(x window.Axis, o int) (taps, inputs []int) {
+// remainder is the outputs of one axis that lie a whole number of strides from the output first: the taps that
+// reach them, and the input that each tap brings to first, one further for the next output.
+type remainder struct {
+	first        int
+	taps, inputs []int
+}
+
+// remainders lists those that any tap reaches, by first output.
+func remainders(x window.Axis) []remainder {
+	at := map[int]int{}
+	var all []remainder
 	for k := range x.Kernel {
-		if at := o + x.Before - k*x.Dilation; at%x.Stride == 0 {
-			taps, inputs = append(taps, k), append(inputs, at/x.Stride)
+		first := (k*x.Dilation - x.Before) % x.Stride
+		if first < 0 {
+			first += x.Stride
 		}
+		if first >= x.Out {
+			continue
+		}
+		i, ok := at[first]
+		if !ok {
+			i = len(all)
+			at[first] = i
+			all = append(all, remainder{first: first})
+		}
+		all[i].taps = append(all[i].taps, k)
+		all[i].inputs = append(all[i].inputs, (first+x.Before-k*x.Dilation)/x.Stride)
 	}
-	return taps, inputs
+	slices.SortFunc(all, func(a, b remainder) int { return a.first - b.first })
+	return all
 }
 
 func prepareTranspose(c *graph.Call) (graph.Step, error) {
 	v, err := newTransposed(c)
 	if err != nil {
 		return graph.Step{}, err
+	}
+	flops := 2 * float64(v.n*v.inputs()) * float64(v.groups*v.cout) * float64(v.cin*v.taps())
+	if c.Out[0].Form == graph.Blocked {
+		step, err := v.blockedTransposed(c)
+		step.Flops = flops
+		return step, err
 	}
 	post, err := newChain(c)
 	if err != nil {
@@ -141,7 +174,7 @@ func prepareTranspose(c *graph.Call) (graph.Step, error) {
 	if !post.empty() {
 		step.Phases = append(step.Phases, postPhase(post, c.Out[0].Type.Elements()))
 	}
-	step.Flops = 2 * float64(v.n*v.inputs()) * float64(v.groups*v.cout) * float64(v.cin*v.taps())
+	step.Flops = flops
 	return step, nil
 }
 
@@ -150,26 +183,21 @@ func prepareTranspose(c *graph.Call) (graph.Step, error) {
 func (p *plainConv) split() (whole bool) {
 	whole = true
 	var kernel [3]int
-	var firsts [3][]int // outputs with at least one tap
+	var each [3][]remainder
 	for d, x := range p.axis {
 		kernel[d] = x.Kernel
-		for o := range min(x.Stride, x.Out) {
-			if taps, _ := onAxis(x, o); len(taps) > 0 {
-				firsts[d] = append(firsts[d], o)
-			} else {
-				whole = false
-			}
-		}
+		each[d] = remainders(x)
+		whole = whole && len(each[d]) == min(x.Stride, x.Out)
 	}
-	for _, z := range firsts[0] {
-		for _, y := range firsts[1] {
-			for _, x := range firsts[2] {
-				first := [3]int{z, y, x}
-				var stride, grid [3]int
+	for _, z := range each[0] {
+		for _, y := range each[1] {
+			for _, x := range each[2] {
+				var first, stride, grid [3]int
 				var shifts, numbers [3][]int
-				for d, a := range p.axis {
-					stride[d], grid[d] = a.Stride, (a.Out-first[d]+a.Stride-1)/a.Stride
-					numbers[d], shifts[d] = onAxis(a, first[d])
+				for d, r := range [3]remainder{z, y, x} {
+					a := p.axis[d]
+					first[d], stride[d], grid[d] = r.first, a.Stride, (a.Out-r.first+a.Stride-1)/a.Stride
+					numbers[d], shifts[d] = r.taps, r.inputs
 				}
 				p.lattices = append(p.lattices, newLattice(first, stride, grid, [3]int{1, 1, 1}, kernel, shifts, numbers, p.cout))
 			}
@@ -183,6 +211,67 @@ func (p *plainConv) clear(x *graph.Exec, plane int) error {
 	n := p.outputs()
 	fill(x.OutF32(0)[plane*n:][:n], p.start(x, plane%(p.groups*p.cout)))
 	return nil
+}
+
+// maxRegions bounds the window and the strides of a transposed convolution on blocked memory: larger ones have
+// many regions.
+const maxRegions = 256
+
+// fitTranspose lets a transposed convolution with known weights run on channel-blocked memory.
+func fitTranspose(c *graph.Call, f graph.Form) graph.Fit {
+	if f != graph.Blocked || !blockable(c.Type(convX)) || !blockable(c.Out[0].Type) || c.In[c.At(convWeight)].Const == nil ||
+		c.Given(convBias) && c.In[c.At(convBias)].Const == nil {
+		return graph.Fit{}
+	}
+	v, err := newTransposed(c)
+	if err != nil || v.taps() > maxRegions || v.axis[1].Stride > maxRegions/v.axis[2].Stride || v.cin > maxSteps/v.taps() {
+		return graph.Fit{}
+	}
+	return graph.Fit{In: 1 << c.At(convX), Out: 1, Wants: true}
+}
+
+// blockedTransposed is the step on channel-blocked memory: a grid for each remainder of the strides.
+func (v *convolution) blockedTransposed(c *graph.Call) (graph.Step, error) {
+	y, x := v.axis[1], v.axis[2]
+	b := &blockedConv{convolution: v, size: [2]int{y.Out, x.Out}, every: [2]int{y.Stride, x.Stride}}
+	taps := v.taps()
+	b.row = func(dst []float32, src *graph.Const, o int) {
+		for i := range v.cin {
+			src.Decode(dst[i*taps:(i+1)*taps], ((o/v.cout*v.cin+i)*v.cout+o%v.cout)*taps)
+		}
+	}
+	rows, columns := gridAxes(y), gridAxes(x)
+	for i := range rows {
+		for j := range columns {
+			b.grids = append(b.grids, convGrid{y: rows[i].Axis, x: columns[j].Axis, ky: rows[i].numbers, kx: columns[j].numbers, first: [2]int{i, j}})
+		}
+	}
+	return b.step(c, "conv_transpose blocked")
+}
+
+// gridAxis is the axis, over the input, of the outputs of a remainder: neighbours see neighbouring inputs. numbers
+// are those of its taps, by input position.
+type gridAxis struct {
+	window.Axis
+	numbers []int
+}
+
+// gridAxes are those of all remainders of an axis, also of those that no tap reaches.
+func gridAxes(x window.Axis) []gridAxis {
+	all := make([]gridAxis, min(x.Stride, x.Out))
+	for first := range all {
+		all[first].Axis = window.Axis{In: x.In, Stride: 1, Dilation: 1, Out: (x.Out - first + x.Stride - 1) / x.Stride}
+	}
+	for _, r := range remainders(x) {
+		g := &all[r.first]
+		reverse(r.taps)
+		reverse(r.inputs)
+		g.numbers, g.Kernel, g.Before = r.taps, len(r.taps), -r.inputs[0]
+		if len(r.inputs) > 1 {
+			g.Dilation = r.inputs[1] - r.inputs[0]
+		}
+	}
+	return all
 }
 
 // postPhase runs a chain over a result of n elements that earlier phases completed.
