@@ -51,15 +51,19 @@ func inferCall(c *graph.Call) (inferred, error) {
 		size += graph.Bytes(t, graph.Plain, 1)
 	}
 	r.types = types
-	if foldable(c) && size <= foldBytes && !(r.bound && size == 0) {
-		r.consts, err = eval.Fold(c, types)
-		if err == nil && r.bound {
-			r.bound = false
-			for i, k := range r.consts {
-				r.types[i] = k.Type
-			}
-		}
+	if !foldable(c) || size > foldBytes || r.bound && size == 0 {
+		return r, nil
 	}
+	derived := derives(c)
+	if derived && !shapeLike(types) {
+		return r, nil
+	}
+	r.consts, err = eval.Fold(c, types)
+	for i, k := range r.consts {
+		k.Derived = derived
+		r.types[i] = k.Type
+	}
+	r.bound = r.bound && r.consts == nil
 	return r, err
 }
 
@@ -78,6 +82,32 @@ func foldable(c *graph.Call) bool {
 	}
 	for _, v := range c.Out {
 		if v.Value.Type.Kind != graph.KindTensor || v.Value.Type.DType == tensor.String {
+			return false
+		}
+	}
+	return true
+}
+
+// derives reports whether the call's value follows from shapes.
+func derives(c *graph.Call) bool {
+	if c.Op.FromType {
+		return true
+	}
+	for _, o := range c.In {
+		if o.Const.Derived {
+			return true
+		}
+	}
+	return false
+}
+
+// shapeLike reports whether results are what shapes are computed with: integers
+// and a few numbers. Anything else that follows from shapes (a slice of a table
+// of positions) is left to the run: folded, it would change what sees it with every length.
+func shapeLike(types []graph.Type) bool {
+	const few = 16
+	for _, t := range types {
+		if t.DType.IsFloat() && t.Elements() > few {
 			return false
 		}
 	}

@@ -29,19 +29,22 @@ type target struct {
 // memory decides which slots of a segment share memory. It numbers them from 0
 // on, so that its tables are short; they are used again by the next plan.
 type memory struct {
-	slots  []int32 // of the run
-	maker  []int32 // the call that computes a slot; -1: none here
-	output []int32 // which of its outputs
-	last   []int   // the last call that reads a slot
-	homes  []home
-	placed []target
-	stores []storage
-	copied map[*pcall]bool // read_state calls that have to copy
+	slots   []int32 // of the run
+	maker   []int32 // the call that computes a slot; -1: none here
+	output  []int32 // which of its outputs
+	last    []int   // the last call that reads a slot
+	homes   []home
+	placed  []target
+	stores  []storage
+	noted   []bool                 // the constant of a slot is in the segment
+	ofLater map[*graph.Value]int32 // numbers of values that are read after the segment
+	copied  map[*pcall]bool        // read_state calls that have to copy
 }
 
 // number gives the planner's slots their numbers; forms and Post are final.
 func (m *memory) number(p *planner) {
 	local := map[int32]int32{}
+	m.ofLater = map[*graph.Value]int32{}
 	of := func(s int32) int32 {
 		n, ok := local[s]
 		if !ok {
@@ -72,9 +75,11 @@ func (m *memory) number(p *planner) {
 		}
 	}
 	for v := range p.later {
-		m.last[of(slotOf(v, graph.Plain))] = len(p.calls)
+		n := of(slotOf(v, graph.Plain))
+		m.last[n] = len(p.calls)
+		m.ofLater[v] = n
 	}
-	m.homes, m.placed = make([]home, len(m.slots)), make([]target, len(m.slots))
+	m.homes, m.placed, m.noted = make([]home, len(m.slots)), make([]target, len(m.slots)), make([]bool, len(m.slots))
 }
 
 // assign finds memory for every slot and returns the size of the frame.
@@ -334,10 +339,20 @@ func elemSize(o graph.Operand) int {
 	return graph.StoreSize(o.Type.DType)
 }
 
+// note has the run bring a constant into memory, once.
+func (m *memory) note(seg *segment, s int32, k *graph.Const) {
+	if k != nil && !m.noted[s] {
+		m.noted[s] = true
+		seg.consts = append(seg.consts, constant{m.slots[s], k})
+	}
+}
+
 // write tells the run where every slot lies, and leaves out steps that have nothing to do.
 func (m *memory) write(p *planner, seg *segment) {
 	seg.steps = make([]step, 0, len(p.calls))
 	seg.fixed = make([]place, 0, len(m.slots))
+	seg.consts = make([]constant, 0, len(m.slots)/2)
+	clear(m.noted)
 	for _, c := range p.calls {
 		for o, s := range c.outLocal {
 			h := m.homes[s]

@@ -70,7 +70,8 @@ type planner struct {
 	needs []*graph.Value
 
 	calls []*pcall
-	later map[*graph.Value]bool // values that are read after the segment
+	later map[*graph.Value]bool       // values that are read after the segment
+	fresh map[*graph.Node]*graph.Call // made by reinfer, for rebuild
 	mem   memory
 }
 
@@ -216,36 +217,33 @@ func (p *planner) emit() *segment {
 	seg := &segment{next: p.next, needs: p.needs}
 	seg.frame = p.mem.assign(p)
 	p.mem.write(p, seg)
-	noted := map[int32]bool{}
-	note := func(slot int32, k *graph.Const) {
-		if k != nil && k.Code == nil && !noted[slot] {
-			noted[slot] = true
-			seg.consts = append(seg.consts, constant{slot, k})
-		}
-	}
 	for _, pc := range p.calls {
 		for i := range pc.call.In {
-			if o := &pc.call.In[i]; o.Const != nil && !pc.call.IsRaw(i) && !noted[pc.in[i]] {
-				noted[pc.in[i]] = true
-				seg.consts = append(seg.consts, constant{pc.in[i], o.Const})
+			if o := &pc.call.In[i]; o.Const != nil && !pc.call.IsRaw(i) {
+				p.mem.note(seg, pc.inLocal[i], o.Const)
 			}
 		}
-		for _, v := range pc.reads {
-			note(slotOf(v, graph.Plain), p.constOf(v))
+		for i, v := range pc.reads {
+			p.mem.note(seg, pc.readLocal[i], p.plainConst(v))
 		}
 	}
 	for v := range p.later {
-		note(slotOf(v, graph.Plain), p.constOf(v))
+		p.mem.note(seg, p.mem.ofLater[v], p.plainConst(v))
 	}
 	p.export(seg)
 	return seg
 }
 
-func (p *planner) constOf(v *graph.Value) *graph.Const {
-	if v.Const != nil {
-		return v.Const
+// plainConst is a value that is known and has memory of its own; nil otherwise.
+func (p *planner) plainConst(v *graph.Value) *graph.Const {
+	k := v.Const
+	if k == nil {
+		k = p.known[v.ID].Const
 	}
-	return p.known[v.ID].Const
+	if k != nil && k.Code != nil {
+		return nil
+	}
+	return k
 }
 
 // export tells the run what later segments, nested blocks and the block's

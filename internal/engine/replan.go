@@ -24,6 +24,7 @@ func (p *planner) replan(sig []graph.Operand) *segment {
 			return nil
 		}
 	}
+	p.fresh = map[*graph.Node]*graph.Call{}
 	if !p.reinfer(changed) {
 		return nil
 	}
@@ -60,6 +61,7 @@ func (p *planner) reinfer(changed map[*graph.Value]bool) bool {
 		}
 		p.said[i] = r
 		p.learn(c, r)
+		p.fresh[n] = c
 	}
 	return true
 }
@@ -104,7 +106,7 @@ func (pc *pcall) sees(changed map[*graph.Value]bool) bool {
 // and with the Post that it had; false: these would not be chosen any more.
 func (p *planner) rebuild(pc *pcall) bool {
 	old := pc.call
-	c := p.newCall(old.Node)
+	c := p.freshCall(old.Node)
 	if old.Node.ID < 0 { // a reorder
 		c.Out[0].Type = c.In[0].Type
 	} else {
@@ -117,7 +119,7 @@ func (p *planner) rebuild(pc *pcall) bool {
 	}
 	sameForms(c, old)
 	for _, q := range old.Post {
-		qc := p.newCall(q.Call.Node)
+		qc := p.freshCall(q.Call.Node)
 		qc.Out[0].Type = p.known[qc.Out[0].Value.ID].Type
 		sameForms(qc, q.Call)
 		if !tensor.EqualShape(qc.Out[0].Type.Shape, c.Out[0].Type.Shape) {
@@ -131,6 +133,15 @@ func (p *planner) rebuild(pc *pcall) bool {
 	}
 	pc.call = c
 	return true
+}
+
+// freshCall is the call that reinfer made for a node, or a new one. Each is used once.
+func (p *planner) freshCall(n *graph.Node) *graph.Call {
+	if c := p.fresh[n]; c != nil {
+		delete(p.fresh, n)
+		return c
+	}
+	return p.newCall(n)
 }
 
 func sameForms(c, old *graph.Call) {

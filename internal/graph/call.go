@@ -51,6 +51,12 @@ type PackStore interface {
 // NewCall lays out the operands of a node. Types and constants come from look.
 func NewCall(n *Node, level cpu.Level, look func(*Value) Operand) *Call {
 	c := &Call{Node: n, Op: n.Op, Level: level, first: make([]int, len(n.Op.Inputs))}
+	total := 0
+	for _, a := range n.Args {
+		total += len(a)
+	}
+	operands := make([]Operand, total+len(n.Out))
+	c.In, c.Out = operands[:0:total], operands[total:]
 	for i, a := range n.Args {
 		c.first[i] = -1
 		for k, v := range a {
@@ -61,8 +67,8 @@ func NewCall(n *Node, level cpu.Level, look func(*Value) Operand) *Call {
 		}
 	}
 	c.Own = len(c.In)
-	for _, v := range n.Out {
-		c.Out = append(c.Out, Operand{Value: v, Type: v.Type})
+	for i, v := range n.Out {
+		c.Out[i] = Operand{Value: v, Type: v.Type}
 	}
 	return c
 }
