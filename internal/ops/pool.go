@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"coreml/internal/graph"
+	"coreml/internal/kernel/vec"
 	"coreml/internal/kernel/window"
 )
 
@@ -18,9 +19,56 @@ var poolArgs = spatialArgs{strides: 2, padType: 3, pad: 4, dilations: -1, ceil: 
 
 const poolExclude = 6
 
-// reduction computes a pooled element from the part of its window that lies
-// inside the image, given by ranges of each axis; count is the number of elements that a mean divides by.
-type reduction func(plane []float32, in, lo, hi [3]int, count float64) float32
+// reduction is what a pool computes of its windows: lines are folded element by element, then the windows'
+// elements of the folded line.
+type reduction struct {
+	start func(k *vec.Funcs, dst, line []float32) // of the first line
+	fold  func(k *vec.Funcs, dst, line []float32) // takes in a further line
+	// end computes outputs whose windows of n elements begin stride apart, first at the beginning of line; count
+	// is what a mean divides by.
+	end func(out, line []float32, n, stride int, count float64)
+}
+
+var (
+	maximum = reduction{copyLine, func(k *vec.Funcs, dst, line []float32) { k.Max(dst, dst, line) }, largest}
+	average = reduction{copyLine, func(k *vec.Funcs, dst, line []float32) { k.Add(dst, dst, line) }, mean}
+	norm    = reduction{func(k *vec.Funcs, dst, line []float32) { k.Mul(dst, line, line) },
+		func(k *vec.Funcs, dst, line []float32) { k.MulAdd(dst, line, line, dst) }, rootOfSum}
+)
+
+func copyLine(_ *vec.Funcs, dst, line []float32) { copy(dst, line) }
+
+func largest(out, line []float32, n, stride int, _ float64) {
+	for i := range out {
+		m := float32(math.Inf(-1))
+		for _, v := range line[i*stride:][:n] {
+			if v > m || v != v {
+				m = v
+			}
+		}
+		out[i] = m
+	}
+}
+
+func mean(out, line []float32, n, stride int, count float64) {
+	for i := range out {
+		out[i] = float32(total(line[i*stride:][:n]) / count)
+	}
+}
+
+func rootOfSum(out, line []float32, n, stride int, _ float64) {
+	for i := range out {
+		out[i] = float32(math.Sqrt(total(line[i*stride:][:n])))
+	}
+}
+
+func total(window []float32) float64 {
+	s := 0.0
+	for _, v := range window {
+		s += float64(v)
+	}
+	return s
+}
 
 // pool is an operator that slides a window over every channel, in at most rank spatial dimensions.
 func pool(name, doc string, rank int, f reduction, more ...graph.Input) *graph.Op {
@@ -99,20 +147,18 @@ func (p *pooling) plain(c *graph.Call, f reduction) (graph.Step, error) {
 	lines := p.axis[0].Out * p.axis[1].Out
 	width := p.axis[2].Out
 	per := max(1, poolWork/max(1, width*p.inside())) // lines of a task
-	tasks := (planes*lines + per - 1) / per
-	return graph.Parallel("pool "+c.Op.Name, tasks, func(x *graph.Exec, task int) error {
+	k := vec.For(c.Level)
+	step := graph.Parallel("pool "+c.Op.Name, (planes*lines+per-1)/per, func(x *graph.Exec, task int) error {
 		in, out := x.F32(0), x.OutF32(0)
 		lo, hi := task*per, min((task+1)*per, planes*lines)
 		for i := lo; i < hi; i++ {
-			p.line(out[i*width:][:width], in[i/lines*p.inputs():][:p.inputs()], i%lines, f)
+			p.line(k, f, out[i*width:][:width], in[i/lines*p.inputs():][:p.inputs()], x.Scratch()[:p.axis[2].In], i%lines)
 		}
-		if !post.empty() {
-			for off := lo * width; off < hi*width; off += tileElems {
-				post.apply(x, out[off:min(off+tileElems, hi*width)], off)
-			}
-		}
+		applyPost(x, post, out, lo*width, (hi-lo)*width)
 		return nil
-	}), nil
+	})
+	step.Scratch = 4 * p.axis[2].In
+	return step, nil
 }
 
 // inside is the largest number of elements of a window that can lie inside the image.
@@ -124,21 +170,33 @@ func (p *pooling) inside() int {
 	return n
 }
 
-// line computes line number i of the output of a channel.
-func (p *pooling) line(out, plane []float32, i int, f reduction) {
-	o := [3]int{i / p.axis[1].Out, i % p.axis[1].Out, 0}
-	var in, lo, hi, full [3]int
-	for d, x := range p.axis {
-		in[d] = x.In
-		lo[d], hi[d], full[d] = p.reach(d, x, o[d])
-	}
-	for k := range out {
-		lo[2], hi[2], full[2] = p.reach(2, p.axis[2], k)
-		count := float64(full[0]) * float64(full[1]) * float64(full[2])
-		if p.exclude {
-			count = float64(hi[0]-lo[0]) * float64(hi[1]-lo[1]) * float64(hi[2]-lo[2])
+// line computes line number i of the output of a channel; folded is scratch of a line of the input.
+func (p *pooling) line(k *vec.Funcs, f reduction, out, plane, folded []float32, i int) {
+	z, y, x := p.axis[0], p.axis[1], p.axis[2]
+	zlo, zhi, zfull := p.reach(0, z, i/y.Out)
+	ylo, yhi, yfull := p.reach(1, y, i%y.Out)
+	take := f.start
+	for iz := zlo; iz < zhi; iz++ {
+		for iy := ylo; iy < yhi; iy++ {
+			take(k, folded, plane[(iz*y.In+iy)*x.In:][:x.In])
+			take = f.fold
 		}
-		out[k] = f(plane, in, lo, hi, count)
+	}
+	for o := 0; o < len(out); {
+		lo, hi, full := p.reach(2, x, o)
+		run := 1
+		if hi-lo == x.Kernel { // and so it is until a window ends outside
+			run = min(len(out)-o, (x.In-hi)/x.Stride+1)
+		}
+		count := float64(zfull) * float64(yfull) * float64(full)
+		if p.exclude {
+			count = float64((zhi - zlo) * (yhi - ylo) * (hi - lo))
+		}
+		if zlo == zhi || ylo == yhi {
+			hi = lo
+		}
+		f.end(out[o:o+run], folded[lo:], hi-lo, x.Stride, count)
+		o += run
 	}
 }
 
@@ -149,46 +207,4 @@ func (p *pooling) reach(d int, x window.Axis, o int) (lo, hi, full int) {
 	end := min(first+x.Kernel, x.In+p.after[d])
 	lo = min(max(first, 0), x.In)
 	return lo, max(lo, min(end, x.In)), end - first
-}
-
-// lines calls f with every line of a box.
-func lines(plane []float32, in, lo, hi [3]int, f func([]float32)) {
-	for z := lo[0]; z < hi[0]; z++ {
-		for y := lo[1]; y < hi[1]; y++ {
-			at := (z*in[1] + y) * in[2]
-			f(plane[at+lo[2] : at+hi[2]])
-		}
-	}
-}
-
-func maximum(plane []float32, in, lo, hi [3]int, _ float64) float32 {
-	m := float32(math.Inf(-1))
-	lines(plane, in, lo, hi, func(s []float32) {
-		for _, v := range s {
-			if v > m || v != v {
-				m = v
-			}
-		}
-	})
-	return m
-}
-
-func average(plane []float32, in, lo, hi [3]int, count float64) float32 {
-	var sum float64
-	lines(plane, in, lo, hi, func(s []float32) {
-		for _, v := range s {
-			sum += float64(v)
-		}
-	})
-	return float32(sum / count)
-}
-
-func norm(plane []float32, in, lo, hi [3]int, _ float64) float32 {
-	var sum float64
-	lines(plane, in, lo, hi, func(s []float32) {
-		for _, v := range s {
-			sum += float64(v) * float64(v)
-		}
-	})
-	return float32(math.Sqrt(sum))
 }
