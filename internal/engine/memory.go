@@ -213,6 +213,9 @@ func (m *memory) shared(p *planner, i int, c *pcall, o, size int) (home, bool) {
 			if c.call.In[a.In].Form != c.call.Out[o].Form || m.copied[c] {
 				continue
 			}
+			if size == 0 { // its offset may lie past the end
+				return home{in.store, in.off, 0}, true
+			}
 			return home{in.store, in.off + a.Off*elemSize(c.call.Out[o]), size}, true
 		case graph.InPlace:
 			if m.canOverwrite(p, i, c, a, in, size) {

@@ -183,7 +183,7 @@ func (r *run) bind(seg *segment) error {
 		p := &seg.linked[i]
 		d := r.slots[p.base].Data
 		if p.off+p.size > len(d) {
-			return fmt.Errorf("BUG: engine: a view of %d bytes at %d leaves memory of %d", p.size, p.off, len(d))
+			return fmt.Errorf("engine: %w: BUG: a view of %d bytes at %d leaves memory of %d", fault.Runtime, p.size, p.off, len(d))
 		}
 		r.slots[p.slot] = graph.Slot{Data: d[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
 	}

@@ -166,6 +166,9 @@ func immediate(k *graph.Const, t *spec.TensorValue, n int) error {
 	if d != k.Type.DType || k.Data == nil && k.Strings == nil && n > 0 {
 		return fmt.Errorf("immediate value: no data for %v: %w", k.Type, fault.Invalid)
 	}
+	if want, ok := tensor.ByteSize(d, have); k.Strings == nil && (!ok || len(k.Data) < want) {
+		return fmt.Errorf("immediate value: %d bytes: %w: want %d for %d elements of %v", len(k.Data), fault.Invalid, want, have, d)
+	}
 	if have == 1 && n != 1 && n <= maxSplat && !d.IsSubByte() && k.Strings == nil {
 		one := k.Data
 		k.Data = nil

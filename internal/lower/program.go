@@ -43,6 +43,9 @@ func Graph(m *mlmodel.Model, name string) (*graph.Function, error) {
 	}
 	for _, v := range r.fn.Body.Inputs {
 		if v.Type.Kind == graph.KindState {
+			if !v.Type.Static() {
+				return nil, fmt.Errorf("lower: function %q: state %q: %v: %w: want a known size", name, v.Name, v.Type, fault.Unsupported)
+			}
 			r.fn.States = append(r.fn.States, v)
 		}
 	}
