@@ -1,0 +1,158 @@
+package backend_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"coreml/internal/backend"
+	"coreml/internal/engine"
+	"coreml/internal/fault"
+	"coreml/internal/mlmodel"
+	"coreml/tensor"
+)
+
+const (
+	anyModel   = "../../testdata/cases/tiny_classifier/model.mlpackage"
+	stateModel = "../../testdata/cases/sta_accumulators/model.mlpackage"
+)
+
+func openModel(t testing.TB, name string) *mlmodel.Model {
+	t.Helper()
+	m, err := mlmodel.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func loadWith(t testing.TB, b backend.Backend, m *mlmodel.Model, o backend.IsolateOptions, c backend.Config) backend.Program {
+	t.Helper()
+	p, err := backend.Isolate(b, o).Load(context.Background(), m, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+func ramp(n int) *tensor.Tensor {
+	x := tensor.New(tensor.Float32, n)
+	for i, d := 0, tensor.Data[float32](x); i < n; i++ {
+		d[i] = float32(i)
+	}
+	return x
+}
+
+// echo runs p on x and wants x back.
+func echo(t testing.TB, p backend.Program, x *tensor.Tensor) {
+	t.Helper()
+	j := &backend.Job{In: []tensor.Features{{"x": x}}, Out: []tensor.Features{nil}}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := p.Run(ctx, j); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := j.Out[0]["x"].(*tensor.Tensor)
+	if got == nil || !bytes.Equal(got.Bytes(), x.Bytes()) {
+		t.Fatalf("result %v is not what was given", got)
+	}
+}
+
+func TestIsolatedEcho(t *testing.T) {
+	p := loadWith(t, faulty{}, openModel(t, anyModel), backend.IsolateOptions{}, backend.Config{})
+	for _, n := range []int{0, 1, 256, 100000, 1 << 20, 3} {
+		echo(t, p, ramp(n))
+	}
+	given := tensor.New(tensor.Float32, 10)
+	j := &backend.Job{In: []tensor.Features{{"x": ramp(10), "s": "text", "m": map[int64]float64{3: 0.5}}}, Out: []tensor.Features{{"x": given}}}
+	if err := p.Run(context.Background(), j); err != nil {
+		t.Fatal(err)
+	}
+	if j.Out[0]["x"] != given || tensor.Data[float32](given)[9] != 9 {
+		t.Errorf("the given tensor was not filled: %v", given.Float32s())
+	}
+	if j.Out[0]["s"] != "text" || j.Out[0]["m"].(map[int64]float64)[3] != 0.5 {
+		t.Errorf("results %v", j.Out[0])
+	}
+	if j.Dispatch.Backend != "faulty-isolated" || j.Dispatch.Unit != "faulty unit" {
+		t.Errorf("dispatch %+v", j.Dispatch)
+	}
+	if c := p.Capabilities(); c.Unit != "faulty" || c.Memory.Weights != 7 {
+		t.Errorf("capabilities %+v", c)
+	}
+}
+
+func TestIsolatedEngineGivesTheSameBits(t *testing.T) {
+	ctx := context.Background()
+	onDisk := openModel(t, stateModel)
+	embedded, err := mlmodel.OpenFS(os.DirFS(stateModel), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer embedded.Close()
+	direct, err := engine.CPU{}.Load(ctx, onDisk, backend.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close()
+	var want tensor.Features
+	for _, p := range []backend.Program{direct,
+		loadWith(t, engine.CPU{}, onDisk, backend.IsolateOptions{}, backend.Config{}),
+		loadWith(t, engine.CPU{}, embedded, backend.IsolateOptions{}, backend.Config{})} {
+		st, err := p.NewState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := &backend.Job{In: []tensor.Features{inputsOf(t, onDisk)}, Out: []tensor.Features{nil}, State: st}
+		for range 3 {
+			if err := p.Run(ctx, j); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := tensor.Features{}
+		if err := st.Save(got); err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range j.Out[0] {
+			got["output "+k] = v
+		}
+		if want == nil {
+			want = got
+			continue
+		}
+		for name, v := range want {
+			g, ok := got[name].(*tensor.Tensor)
+			if !ok || !bytes.Equal(g.Bytes(), v.(*tensor.Tensor).Bytes()) {
+				t.Errorf("%s: %v, want %v", name, got[name], v)
+			}
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := p.Run(ctx, j); !errors.Is(err, fault.State) {
+			t.Errorf("run with a closed state: %v, want fault.State", err)
+		}
+	}
+}
+
+// inputsOf are inputs of 0.5.
+func inputsOf(t testing.TB, m *mlmodel.Model) tensor.Features {
+	t.Helper()
+	f := tensor.Features{}
+	for _, in := range m.Description.Inputs {
+		x, err := tensor.Make(tensor.Float32, in.Tensor.Shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, d := 0, tensor.Data[float32](x); i < len(d); i++ {
+			d[i] = 0.5
+		}
+		f[in.Name] = x
+	}
+	return f
+}
