@@ -45,7 +45,12 @@ func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (_ back
 	}
 	p := newProgram(fn, level, c)
 	p.feats = f
-	if err := p.rehearse(ctx); err != nil {
+	p.discard = m.Discard
+	err = p.rehearse(ctx)
+	if err == nil && c.Warm {
+		err = p.warm()
+	}
+	if err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"unsafe"
 
 	"coreml/internal/backend"
 	"coreml/internal/fault"
@@ -19,6 +18,8 @@ type program struct {
 	level  cpu.Level
 	config backend.Config
 	feats  *features
+	// discard gives pages of the mapped file back once a weight is packed.
+	discard func([]byte)
 
 	mu       sync.Mutex // guards what follows
 	plans    map[planKey]*planList
@@ -57,7 +58,7 @@ const maxPlans = 16
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
 	crew.join()
 	return &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
-		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, expanded: map[*graph.Node]inferred{}}
+		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, expanded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
 }
 
 // segment finds or makes the plan for the nodes of a block from one on, given
@@ -170,96 +171,6 @@ func (p *program) readAfter(b *graph.Block, next int) map[*graph.Value]bool {
 		out[v] = true
 	}
 	return out
-}
-
-// packKey identifies packed bytes: where the constant is, and the form.
-type packKey struct {
-	at   unsafe.Pointer
-	len  int
-	form string
-}
-
-// Get implements graph.PackStore.
-func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
-	k := c.In[in].Const
-	key := packKey{unsafe.Pointer(k), 0, pk.Form}
-	if k.Code == nil && len(k.Data) > 0 {
-		key.at, key.len = unsafe.Pointer(&k.Data[0]), len(k.Data)
-		key.form = k.Type.DType.String() + pk.Form
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if have := p.packs[key]; have != nil {
-		return have
-	}
-	n := &graph.Packed{Packing: pk, Src: k}
-	p.packs[key] = n
-	p.held += int64(pk.Size)
-	return n
-}
-
-// coldBytes is the size from which weights are taken not to stay in cache: more
-// than one core's share of any last-level cache.
-const coldBytes = 32 << 20
-
-// Cold implements graph.PackStore.
-func (p *program) Cold() bool { return p.coded > coldBytes }
-
-// codedBytes is what a function's compressed weights would take as float16.
-func codedBytes(fn *graph.Function) int64 {
-	n := int64(0)
-	fn.Body.Walk(func(d *graph.Node) {
-		if d.Op.Expand == nil {
-			return
-		}
-		for _, v := range d.Out {
-			if v.Type.Static() {
-				n += 2 * int64(v.Type.Elements())
-			}
-		}
-	})
-	return n
-}
-
-// fill packs a weight, once.
-func (p *program) fill(k *graph.Packed, t *team, helpers int) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if k.Ready.Load() {
-		return nil
-	}
-	if limit := p.config.MemoryLimit; limit > 0 && p.held > limit {
-		return fmt.Errorf("engine: weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
-	}
-	data := graph.Aligned(k.Packing.Size)
-	items := k.Packing.Items
-	const piece = 4
-	err := t.do((items+piece-1)/piece, helpers, func(_, task int) error {
-		k.Packing.Do(data, k.Src, task*piece, min(items, (task+1)*piece))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	k.Data = data
-	k.Ready.Store(true)
-	return nil
-}
-
-// plainOf is a constant in Plain form, made once.
-func (p *program) plainOf(k *graph.Const) []byte {
-	if k.Code == nil && k.Data != nil && (k.Held || graph.StoreDType(k.Type.DType) == k.Type.DType) {
-		return k.Data
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	b, ok := p.plain[k]
-	if !ok {
-		b = k.Plain()
-		p.plain[k] = b
-		p.held += int64(len(b))
-	}
-	return b
 }
 
 // acquire takes an idle run or makes one.

@@ -31,6 +31,8 @@ type Code interface {
 	Decode(dst []float32, lo int)
 	// Size is the number of bytes that the coded form occupies.
 	Size() int64
+	// Parts are the constants that it is made of, which may be coded themselves.
+	Parts() []*Const
 }
 
 // dtype is the dtype that Data is really in.

@@ -44,5 +44,6 @@ func TestPrint(t *testing.T) {
 type code struct{}
 
 func (code) Form() string          { return "lut4" }
+func (code) Parts() []*Const       { return nil }
 func (code) Decode([]float32, int) {}
 func (code) Size() int64           { return 1 }

@@ -30,9 +30,9 @@ func (k *blockCode) Form() string {
 	return fmt.Sprintf("%v in blocks of %v", k.Data.Type.DType, b)
 }
 
-func (k *blockCode) Size() int64 { return codedSize(k.parts()...) }
+func (k *blockCode) Size() int64 { return codedSize(k.Parts()...) }
 
-func (k *blockCode) parts() []*graph.Const {
+func (k *blockCode) Parts() []*graph.Const {
 	if k.Offset == nil {
 		return []*graph.Const{k.Data, k.Scale}
 	}

@@ -79,19 +79,13 @@ var constexprOps = []*graph.Op{
 	},
 }
 
-// code is a [graph.Code] over other constants, which may be coded themselves.
-type code interface {
-	graph.Code
-	parts() []*graph.Const
-}
-
 // maxParts bounds the constants that one coded weight is made of, and so the
 // depth of Decode. The deepest form in use, a sparse palettised weight with
 // quantised palettes, has about ten.
 const maxParts = 24
 
 // coded makes the constant that a code stands for.
-func coded(c *graph.Call, t graph.Type, k code) (*graph.Const, error) {
+func coded(c *graph.Call, t graph.Type, k graph.Code) (*graph.Const, error) {
 	if _, ok := tensor.Elements(t.Shape); !ok {
 		return nil, c.Errorf(0, "a weight of shape %v: too many elements", t.Shape)
 	}
@@ -104,8 +98,8 @@ func coded(c *graph.Call, t graph.Type, k code) (*graph.Const, error) {
 
 func countParts(k *graph.Const) int {
 	n := 1
-	if k, ok := k.Code.(code); ok {
-		for _, p := range k.parts() {
+	if k.Code != nil {
+		for _, p := range k.Code.Parts() {
 			n += countParts(p)
 		}
 	}
@@ -176,8 +170,8 @@ type castCode struct{ Src *graph.Const }
 
 func (k *castCode) Form() string                 { return k.Src.Type.DType.String() }
 func (k *castCode) Decode(dst []float32, lo int) { k.Src.Decode(dst, lo) }
-func (k *castCode) Size() int64                  { return codedSize(k.parts()...) }
-func (k *castCode) parts() []*graph.Const        { return []*graph.Const{k.Src} }
+func (k *castCode) Size() int64                  { return codedSize(k.Parts()...) }
+func (k *castCode) Parts() []*graph.Const        { return []*graph.Const{k.Src} }
 
 func expandCast(c *graph.Call) ([]*graph.Const, error) {
 	src, err := weightConst(c, 0)

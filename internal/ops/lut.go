@@ -32,8 +32,8 @@ func (k *lutCode) Form() string {
 	return f
 }
 
-func (k *lutCode) Size() int64           { return codedSize(k.parts()...) }
-func (k *lutCode) parts() []*graph.Const { return []*graph.Const{k.Indices, k.Lut} }
+func (k *lutCode) Size() int64           { return codedSize(k.Parts()...) }
+func (k *lutCode) Parts() []*graph.Const { return []*graph.Const{k.Indices, k.Lut} }
 
 func (k *lutCode) Decode(dst []float32, lo int) {
 	switch {

@@ -111,7 +111,7 @@ type maskCode struct {
 
 func (m *maskCode) Form() string          { return "mask" }
 func (m *maskCode) Size() int64           { return codedSize(m.src) }
-func (m *maskCode) parts() []*graph.Const { return []*graph.Const{m.src} }
+func (m *maskCode) Parts() []*graph.Const { return []*graph.Const{m.src} }
 func (m *maskCode) total() int            { return m.base.total() * m.times }
 
 // equal reports that two masks are views of the same memory.
@@ -205,7 +205,7 @@ type sparseCode struct {
 
 func (k *sparseCode) Form() string          { return "sparse " + k.Data.Type.DType.String() }
 func (k *sparseCode) Size() int64           { return codedSize(k.Data) + k.Mask.Size() }
-func (k *sparseCode) parts() []*graph.Const { return []*graph.Const{k.Data, k.Mask.src} }
+func (k *sparseCode) Parts() []*graph.Const { return []*graph.Const{k.Data, k.Mask.src} }
 
 func (k *sparseCode) Decode(dst []float32, lo int) {
 	if len(dst) == 0 {
@@ -239,7 +239,7 @@ type maskedCode struct {
 
 func (k *maskedCode) Form() string          { return "sparse " + k.Dense.Code.Form() }
 func (k *maskedCode) Size() int64           { return k.Dense.Code.Size() }
-func (k *maskedCode) parts() []*graph.Const { return []*graph.Const{k.Dense, k.Mask.src} }
+func (k *maskedCode) Parts() []*graph.Const { return []*graph.Const{k.Dense, k.Mask.src} }
 
 func (k *maskedCode) Decode(dst []float32, lo int) {
 	k.Dense.Decode(dst, lo)
@@ -254,7 +254,7 @@ type pickedCode struct {
 
 func (k *pickedCode) Form() string          { return "nonzero " + k.Dense.Code.Form() }
 func (k *pickedCode) Size() int64           { return k.Dense.Code.Size() }
-func (k *pickedCode) parts() []*graph.Const { return []*graph.Const{k.Dense, k.Mask.src} }
+func (k *pickedCode) Parts() []*graph.Const { return []*graph.Const{k.Dense, k.Mask.src} }
 
 func (k *pickedCode) Decode(dst []float32, lo int) {
 	v := make([]float32, 64)

@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"fmt"
+	"unsafe"
+
+	"coreml/internal/fault"
+	"coreml/internal/graph"
+)
+
+// packKey identifies packed bytes: where the constant is, and the form.
+type packKey struct {
+	at   unsafe.Pointer
+	len  int
+	form string
+}
+
+// Get implements graph.PackStore.
+func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
+	k := c.In[in].Const
+	key := packKey{unsafe.Pointer(k), 0, pk.Form}
+	if k.Code == nil && len(k.Data) > 0 {
+		key.at, key.len = unsafe.Pointer(&k.Data[0]), len(k.Data)
+		key.form = k.Type.DType.String() + pk.Form
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if have := p.packs[key]; have != nil {
+		return have
+	}
+	n := &graph.Packed{Packing: pk, Src: k}
+	p.packs[key] = n
+	p.held += int64(pk.Size)
+	return n
+}
+
+// coldBytes is the size from which weights are taken not to stay in cache: more
+// than one core's share of any last-level cache.
+const coldBytes = 32 << 20
+
+// Cold implements graph.PackStore.
+func (p *program) Cold() bool { return p.coded > coldBytes }
+
+// codedBytes is what a function's compressed weights would take as float16.
+func codedBytes(fn *graph.Function) int64 {
+	n := int64(0)
+	fn.Body.Walk(func(d *graph.Node) {
+		if d.Op.Expand == nil {
+			return
+		}
+		for _, v := range d.Out {
+			if v.Type.Static() {
+				n += 2 * int64(v.Type.Elements())
+			}
+		}
+	})
+	return n
+}
+
+// fill packs a weight, once.
+func (p *program) fill(k *graph.Packed, t *team, helpers int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k.Ready.Load() {
+		return nil
+	}
+	if limit := p.config.MemoryLimit; limit > 0 && p.held > limit {
+		return fmt.Errorf("engine: weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
+	}
+	data := graph.Aligned(k.Packing.Size)
+	items := k.Packing.Items
+	const piece = 4
+	err := t.do((items+piece-1)/piece, helpers, func(_, task int) error {
+		k.Packing.Do(data, k.Src, task*piece, min(items, (task+1)*piece))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	k.Data = data
+	k.Ready.Store(true)
+	p.giveBack(k.Src)
+	return nil
+}
+
+// giveBack lets go of the file's pages behind a constant that has been packed.
+func (p *program) giveBack(k *graph.Const) {
+	if k.Code == nil {
+		p.discard(k.Data)
+		return
+	}
+	for _, part := range k.Code.Parts() {
+		p.giveBack(part)
+	}
+}
+
+// warm packs every weight that the plans made so far ask for.
+func (p *program) warm() (err error) {
+	defer guard(&err)()
+	p.mu.Lock()
+	var all []*graph.Packed
+	for _, k := range p.packs {
+		all = append(all, k)
+	}
+	p.mu.Unlock()
+	t := crew.take(p.threads())
+	helpers := 0
+	if t == nil {
+		t = alone
+	} else {
+		helpers = t.threads - 1
+		defer crew.giveBack()
+	}
+	for _, k := range all {
+		if err := p.fill(k, t, helpers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plainOf is a constant in Plain form, made once.
+func (p *program) plainOf(k *graph.Const) []byte {
+	if k.Code == nil && k.Data != nil && (k.Held || graph.StoreDType(k.Type.DType) == k.Type.DType) {
+		return k.Data
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b, ok := p.plain[k]
+	if !ok {
+		b = k.Plain()
+		p.plain[k] = b
+		p.held += int64(len(b))
+	}
+	return b
+}
