@@ -1,15 +1,18 @@
 package coreml_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -158,6 +161,51 @@ func smallInputs(d *coreml.Description) (coreml.Features, bool) {
 	return f, true
 }
 
+// agrees compares outputs with the reference's.
+func agrees(model, weights []byte, out coreml.Features) error {
+	if bytes.Contains(model, []byte("random_")) {
+		return nil
+	}
+	want, refused, broken := survive(model, weights, "reference")
+	if broken != nil || refused != nil {
+		return fmt.Errorf("the reference: %w", errors.Join(broken, refused))
+	}
+	for name, w := range want {
+		w, ok := w.(*coreml.Tensor)
+		g, ok2 := out[name].(*coreml.Tensor)
+		if !ok || !ok2 {
+			continue
+		}
+		if d := parts(g, w); d != "" {
+			return fmt.Errorf("output %q: %s", name, d)
+		}
+	}
+	return nil
+}
+
+// parts says how two outputs differ by more than rounding explains; "" if they do not.
+func parts(got, want *coreml.Tensor) string {
+	if !slices.Equal(got.Shape(), want.Shape()) {
+		return fmt.Sprintf("shape %v, the reference has %v", got.Shape(), want.Shape())
+	}
+	g, w := got.Float32s(), want.Float32s()
+	most := float32(1e-30)
+	for _, x := range w {
+		if a := max(x, -x); a <= math.MaxFloat32 {
+			most = max(most, a)
+		}
+	}
+	for i := range w {
+		if w[i]-w[i] != 0 {
+			continue // an infinite weight beside padding: zero times it is no number, or is left out
+		}
+		if d := g[i] - w[i]; g[i] != w[i] && !(max(d, -d) <= 1e-3*most) {
+			return fmt.Sprintf("element %d is %g, the reference has %g", i, g[i], w[i])
+		}
+	}
+	return ""
+}
+
 // TestMutants damages fields of the sample's models, opens what comes of it and runs what opens.
 func TestMutants(t *testing.T) {
 	all := seeds(t, 12<<10)
@@ -168,7 +216,10 @@ func TestMutants(t *testing.T) {
 		s := all[r.IntN(len(all))]
 		seed := r.Uint64()
 		model := testkit.NewMutator(s.model, seed).Mutant()
-		_, refused, broken := survive(model, s.weights, "cpu")
+		out, refused, broken := survive(model, s.weights, "cpu")
+		if broken == nil && refused == nil {
+			broken = agrees(model, s.weights, out)
+		}
 		if broken != nil {
 			t.Errorf("%s, mutant %d: %.1500v", s.id, seed, broken)
 		}
@@ -189,4 +240,70 @@ func TestMutants(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), goroutines)
+}
+
+// FuzzProgram is TestMutants without a plan: anything may be a model file.
+func FuzzProgram(f *testing.F) {
+	for i, s := range seeds(f, 2<<10) {
+		if i%8 == 0 {
+			f.Add(s.model, s.weights)
+		}
+	}
+	f.Fuzz(func(t *testing.T, model, weights []byte) {
+		if _, _, broken := survive(model, weights, "cpu"); broken != nil {
+			t.Error(broken)
+		}
+	})
+}
+
+// TestTruncated cuts models at many places, and sets every byte near their
+// beginning to other values: each gives an error of a kind, or runs.
+func TestTruncated(t *testing.T) {
+	const files, places, head = 5, 256, 4 << 10
+	all := seeds(t, 12<<10)
+	step := len(all) / files
+	for k := range files {
+		s := all[k*step+step/2]
+		try := func(what string, model []byte) {
+			if _, _, broken := survive(model, s.weights, "cpu"); broken != nil {
+				t.Errorf("%s, %s: %v", s.id, what, broken)
+			}
+		}
+		for i := range places {
+			n := len(s.model) * i / places
+			try(fmt.Sprintf("cut to %d bytes", n), s.model[:n])
+		}
+		b := append([]byte(nil), s.model...)
+		for i := range min(len(b), head) {
+			for _, v := range []byte{0, 0xff, s.model[i] ^ 1} {
+				b[i] = v
+				try(fmt.Sprintf("byte %d = %d", i, v), b)
+			}
+			b[i] = s.model[i]
+		}
+	}
+}
+
+// TestTruncatedWeights cuts and lengthens a weight file.
+func TestTruncatedWeights(t *testing.T) {
+	for _, s := range seeds(t, 12<<10) {
+		if len(s.weights) == 0 || len(s.weights) > 8<<10 {
+			continue
+		}
+		for _, n := range []int{0, 1, 63, 64, 65, 127, 128, len(s.weights) / 2, len(s.weights) - 64, len(s.weights) - 1} {
+			if n < 0 || n >= len(s.weights) {
+				continue
+			}
+			_, refused, broken := survive(s.model, s.weights[:n], "cpu")
+			if broken != nil {
+				t.Errorf("%s, weights cut to %d of %d bytes: %v", s.id, n, len(s.weights), broken)
+			}
+			if refused == nil && n < 64 {
+				t.Errorf("%s: runs with %d of %d bytes of weights", s.id, n, len(s.weights))
+			}
+		}
+		if _, refused, broken := survive(s.model, append(s.weights[:len(s.weights):len(s.weights)], make([]byte, 1000)...), "cpu"); broken != nil {
+			t.Errorf("%s, longer weights: %v, %v", s.id, refused, broken)
+		}
+	}
 }
