@@ -1,3 +1,5 @@
+//go:build unix
+
 package backend_test
 
 import (
@@ -28,6 +30,9 @@ func TestMain(m *testing.M) {
 		time.Sleep(d)
 	}
 	backend.ServeIsolated(faulty{}, engine.CPU{})
+	if os.Getenv(orphanage) != "" {
+		leaveOrphan()
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -67,12 +72,18 @@ func (p *faultyProgram) Capabilities() backend.Capabilities {
 func (p *faultyProgram) Run(ctx context.Context, j *backend.Job) error {
 	p.runs.Add(1)
 	for i, in := range j.In {
-		if kind, ok := in["fault"].(string); ok {
+		kind, _ := in["fault"].(string)
+		if kind == "pid" {
+			j.Out[i]["pid"] = int64(os.Getpid())
+		} else if kind != "" {
 			if err := misbehave(ctx, kind); err != nil {
 				return err
 			}
 		}
 		for name, v := range in {
+			if name == "fault" {
+				continue
+			}
 			t, ok := v.(*tensor.Tensor)
 			if !ok {
 				j.Out[i][name] = v

@@ -17,6 +17,8 @@ type Death struct {
 	// Innocent is set when this process killed it for a call that nobody waited
 	// for any more: those that were in flight beside it are not to blame.
 	Innocent bool
+
+	clean bool // it ended by itself because its pipe did
 }
 
 // Error is one line.
@@ -50,6 +52,7 @@ const closedPipe = "it closed its pipe"
 func (e end) death() *Death {
 	d := &Death{Kind: fault.Killed, Innocent: e.late}
 	d.Headline, d.Stderr = e.tail.words()
+	d.clean = !e.ours && e.state != nil && e.state.Success() && (e.reason == "" || e.reason == closedPipe)
 	how := "it does not end"
 	if e.state != nil {
 		how = e.state.String()

@@ -245,10 +245,10 @@ func (c *Child) Close(wait time.Duration) error {
 		<-c.dead
 		return fmt.Errorf("isolate: closing the child: %w after %v: %w", fault.Timeout, wait, c.death)
 	}
-	if c.death.How != "exit status 0" {
-		return c.death
+	if c.death.clean {
+		return nil
 	}
-	return nil
+	return c.death
 }
 
 // read delivers what the child sends, until its pipe ends.
