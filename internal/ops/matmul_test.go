@@ -277,3 +277,23 @@ func TestCompressedProducts(t *testing.T) {
 		}
 	}
 }
+
+func TestEmptyProducts(t *testing.T) {
+	r := rand.New(rand.NewPCG(19, 20))
+	for i := range 2 * 2 * 2 * 2 * 2 {
+		m, n, k, b := i&1*3, i>>1&1*17, i>>2&1*5, i>>3&1*2
+		ty := i>>4&1 == 1
+		ys := []int{b, k, n}
+		if ty {
+			ys = []int{b, n, k}
+		}
+		x, y := random(r, b, m, k), random(r, ys...)
+		want, shape := defineMatmul(x, y, false, ty)
+		for _, level := range cpu.Levels() {
+			for _, other := range []any{y, live{y}} {
+				a := args{"x": live{x}, "y": other, "transpose_y": boolsOf(nil, ty)}
+				sameAs(t, runForm(t, "matmul", a, level, graph.Plain), want, shape, 2e-6)
+			}
+		}
+	}
+}

@@ -152,13 +152,23 @@ func (p *pooling) plain(c *graph.Call, f reduction) (graph.Step, error) {
 		in, out := x.F32(0), x.OutF32(0)
 		lo, hi := task*per, min((task+1)*per, planes*lines)
 		for i := lo; i < hi; i++ {
-			p.line(k, f, out[i*width:][:width], in[i/lines*p.inputs():][:p.inputs()], x.Scratch()[:p.axis[2].In], i%lines)
+			p.line(k, f, out[i*width:][:width], in[i/lines*p.inputs():][:p.inputs()], x.Scratch()[:p.folded()], i%lines)
 		}
 		applyPost(x, post, out, lo*width, (hi-lo)*width)
 		return nil
 	})
-	step.Scratch = 4 * p.axis[2].In
+	if planes > 0 {
+		step.Scratch = 4 * p.folded()
+	}
 	return step, nil
+}
+
+// folded is the number of elements of a line of the input; none where the image has none.
+func (p *pooling) folded() int {
+	if p.inputs() == 0 {
+		return 0
+	}
+	return p.axis[2].In
 }
 
 // inside is the largest number of elements of a window that can lie inside the image.
@@ -193,7 +203,7 @@ func (p *pooling) line(k *vec.Funcs, f reduction, out, plane, folded []float32, 
 			count = float64((zhi - zlo) * (yhi - ylo) * (hi - lo))
 		}
 		if zlo == zhi || ylo == yhi {
-			hi = lo
+			lo, hi, run = 0, 0, 1
 		}
 		f.end(out[o:o+run], folded[lo:], hi-lo, x.Stride, count)
 		o += run
