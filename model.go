@@ -22,8 +22,8 @@ type Options struct {
 	// MemoryLimit bounds the bytes that packed weights and activations take
 	// beside the mapped file; more is refused with ErrLimit before it is allocated. 0: no limit.
 	MemoryLimit int64
-	// Warm packs all weights while opening, so that the first prediction is as fast as the rest.
-	Warm bool
+	// Preload packs all weights while opening, so that the first prediction is as fast as the rest.
+	Preload bool
 	// Backend chooses who runs the model: "" or "cpu" is the CPU engine,
 	// "reference" the slow interpreter that specifies it.
 	Backend string
@@ -72,7 +72,7 @@ func load(ctx context.Context, file *mlmodel.Model, o []Options) (*Model, error)
 	b, err := choose(opt.Backend)
 	if err == nil {
 		var p backend.Program
-		p, err = b.Load(ctx, file, backend.Config{Function: opt.Function, Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, Warm: opt.Warm, Level: opt.level})
+		p, err = b.Load(ctx, file, backend.Config{Function: opt.Function, Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, Preload: opt.Preload, Level: opt.level})
 		if err == nil {
 			return &Model{file: file, program: p, desc: file.Description}, nil
 		}

@@ -21,7 +21,7 @@ type Config struct {
 	Function    string // "": the default one
 	Threads     int    // 0: one for each physical core
 	MemoryLimit int64  // bytes of weights and activations beyond the file; 0: no limit
-	Warm        bool   // pack all weights when loading
+	Preload     bool   // pack all weights when loading
 	Level       string // the CPU level to run at, for tests and comparison; "": the best
 }
 
@@ -42,10 +42,13 @@ type Job struct {
 	Dispatch Dispatch
 }
 
-// Dispatch says who answered.
+// Dispatch says who answered, and why it was not who was asked first.
 type Dispatch struct {
-	Backend string
-	Unit    string // "cpu avx512"
+	Backend   string `json:"backend"`
+	Unit      string `json:"unit"`      // "cpu avx512"
+	Requested string `json:"requested"` // the backend that was asked first, of a chain
+	Fallback  bool   `json:"fallback"`  // another one than Requested answered
+	Reason    string `json:"reason"`    // of a fallback: why
 }
 
 // State is the memory that a stateful model keeps from one prediction to the next.

@@ -47,8 +47,8 @@ func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (_ back
 	p.feats = f
 	p.discard = m.Discard
 	err = p.rehearse(ctx)
-	if err == nil && c.Warm {
-		err = p.warm()
+	if err == nil && c.Preload {
+		err = p.preload()
 	}
 	if err != nil {
 		p.Close()

@@ -94,8 +94,8 @@ func (p *program) giveBack(k *graph.Const) {
 	}
 }
 
-// warm packs every weight that the plans made so far ask for.
-func (p *program) warm() (err error) {
+// preload packs every weight that the plans made so far ask for.
+func (p *program) preload() (err error) {
 	defer guard(&err)()
 	p.mu.Lock()
 	var all []*graph.Packed

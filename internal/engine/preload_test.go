@@ -8,14 +8,14 @@ import (
 	"coreml/internal/mlmodel"
 )
 
-func TestWarmPacksEveryWeightWhileLoading(t *testing.T) {
-	for _, warm := range []bool{false, true} {
+func TestPreloadPacksEveryWeightWhileLoading(t *testing.T) {
+	for _, preload := range []bool{false, true} {
 		m, err := mlmodel.Open("../../testdata/cases/tiny_classifier/model.mlpackage")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer m.Close()
-		loaded, err := CPU{}.Load(context.Background(), m, backend.Config{Warm: warm})
+		loaded, err := CPU{}.Load(context.Background(), m, backend.Config{Preload: preload})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,8 +25,8 @@ func TestWarmPacksEveryWeightWhileLoading(t *testing.T) {
 			t.Fatal("no weight is packed in this model")
 		}
 		for _, k := range p.packs {
-			if k.Ready.Load() != warm {
-				t.Errorf("warm %v: a weight in form %q is ready: %v", warm, k.Packing.Form, k.Ready.Load())
+			if k.Ready.Load() != preload {
+				t.Errorf("preload %v: a weight in form %q is ready: %v", preload, k.Packing.Form, k.Ready.Load())
 			}
 		}
 	}
