@@ -5,6 +5,7 @@ import (
 
 	"coreml/internal/graph"
 	"coreml/internal/kernel/dw"
+	"coreml/tensor"
 )
 
 // depthwise is a convolution in which every input channel makes times outputs of its own.
@@ -131,12 +132,31 @@ func (d *depthwise) spread(x *graph.Exec, tiles []float32, b int, t taskPart) {
 		off := (t.outer*blocks+b*d.times+k)*d.area() + t.line*d.slide.x.Out*lanes
 		order := d.order[k*lanes:][:lanes]
 		to := out[off : off+n]
-		for p := 0; p < n; p += lanes {
-			from, pixel := tiles[p:], to[p:p+lanes]
-			for l, o := range order {
-				pixel[l] = from[o]
+		if d.times == 2 {
+			alternate(to, tiles[k*lanes/2:], tiles[d.tile()+k*lanes/2:], lanes)
+		} else {
+			for p := 0; p < n; p += lanes {
+				from, pixel := tiles[p:], to[p:p+lanes]
+				for l, o := range order {
+					pixel[l] = from[o]
+				}
 			}
 		}
 		applyPost(x, d.post.rest, out, off, n)
 	}
 }
+
+// alternate fills each block of lanes floats with elements of a and b in turn; theirs lie lanes apart.
+func alternate(dst, a, b []float32, lanes int) {
+	half := lanes / 2
+	x, y, pairs := wordsOf[uint32](a), wordsOf[uint32](b), wordsOf[uint64](dst)
+	for p := 0; p+half <= len(pairs); p += half {
+		u, v := x[2*p:2*p+half], y[2*p:2*p+half]
+		d := pairs[p : p+len(u)]
+		for i := range d {
+			d[i] = uint64(u[i]) | uint64(v[i])<<32
+		}
+	}
+}
+
+func wordsOf[T uint32 | uint64](s []float32) []T { return tensor.View[T](tensor.BytesOf(s)) }
