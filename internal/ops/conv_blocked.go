@@ -101,6 +101,9 @@ type blockedConv struct {
 type weightRow func(dst []float32, src *graph.Const, o int)
 
 func (v *convolution) blocked(c *graph.Call) (graph.Step, error) {
+	if v.useWinograd(c.Level) {
+		return v.blockedWinograd(c)
+	}
 	g := v.plane()
 	b := &blockedConv{convolution: v, stemIn: v.stem(), grids: []convGrid{g}, size: [2]int{g.y.Out, g.x.Out}, every: [2]int{1, 1},
 		row: func(dst []float32, src *graph.Const, o int) { src.Decode(dst, o*len(dst)) }}

@@ -30,6 +30,7 @@ var generators = []generator{
 	{"gemm", "compressed", "Tiles of few rows over weights that are decoded in registers.", amd64, compressedTiles, compressedDispatch},
 	{"gemm", "pack", "Brings a float32 matrix into panel form.", amd64, packs, nil},
 	{"dw", "window", "Tiles of a sliding window, every channel by itself.", amd64, windowTiles, windowDispatch},
+	{"wino", "transform", "Transforms of the tiles of Winograd's convolution.", amd64, winoTransforms, nil},
 	{"vec", "exp", "Elementwise kernels of the exponential family.", amd64, vecFile(expKernels), vecTable("Exp", expKernels)},
 	{"vec", "arith", "Elementwise arithmetic.", amd64, vecFile(arithKernels), vecTable("Arith", arithKernels)},
 	{"vec", "reduce", "Reductions.", amd64, reduceFile, reduceTable},
