@@ -4,7 +4,7 @@ export CGO_ENABLED ?= 0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: all build test noasm race vet staticcheck cross generate fuzz check check-long
+.PHONY: all build test noasm race vet staticcheck cross generate fuzz check check-long isolate-faults
 all: build vet test
 
 build:
@@ -44,3 +44,8 @@ fuzz:
 	  done; done
 
 check: build vet staticcheck cross test noasm race
+
+# Faults in children of Isolate: {exit, panic, abort, kill, …} × {load, run, close}, then 1,000 at random.
+FAULTS ?= 1000
+isolate-faults:
+	COREML_ISOLATE_FAULTS=$(FAULTS) $(GO) test -count=1 -timeout 30m -run 'Isolate|Canary' -v ./internal/backend

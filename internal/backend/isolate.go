@@ -92,7 +92,7 @@ func (b *isolating) Load(ctx context.Context, m *mlmodel.Model, c Config) (Progr
 	p.life, p.end = context.WithCancel(context.Background())
 	g := newGeneration()
 	p.now = g
-	ctx, cancel := withDefault(ctx, b.o.LoadTimeout)
+	ctx, cancel := withDefaultTimeout(ctx, b.o.LoadTimeout)
 	defer cancel()
 	p.load(ctx, g)
 	if g.err != nil {
@@ -102,17 +102,17 @@ func (b *isolating) Load(ctx context.Context, m *mlmodel.Model, c Config) (Progr
 	return p, nil
 }
 
-// withDefault gives ctx a deadline, if it has none and there is a default.
-func withDefault(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+// withDefaultTimeout gives ctx a deadline, if it has none and there is a default.
+func withDefaultTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok || d <= 0 {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, d)
 }
 
-// explain says what was being done when the child failed. An error of the child
+// explainChild says what was being done when the child failed. An error of the child
 // that has no kind gets one.
-func explain(doing string, kind, err error) error {
+func explainChild(doing string, kind, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("backend: isolated %s: %w", doing, err)
 	}

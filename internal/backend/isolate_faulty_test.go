@@ -50,6 +50,8 @@ func (faulty) Load(ctx context.Context, _ *mlmodel.Model, c backend.Config) (bac
 	switch at {
 	case "load":
 		return p, misbehave(ctx, kind)
+	case "run":
+		p.atRun = kind
 	case "close":
 		p.atClose = kind
 	}
@@ -57,6 +59,7 @@ func (faulty) Load(ctx context.Context, _ *mlmodel.Model, c backend.Config) (bac
 }
 
 type faultyProgram struct {
+	atRun   string
 	atClose string
 	runs    atomic.Int64
 }
@@ -71,6 +74,9 @@ func (p *faultyProgram) Capabilities() backend.Capabilities {
 
 func (p *faultyProgram) Run(ctx context.Context, j *backend.Job) error {
 	p.runs.Add(1)
+	if err := misbehave(ctx, p.atRun); err != nil {
+		return err
+	}
 	for i, in := range j.In {
 		kind, _ := in["fault"].(string)
 		if kind == "pid" {

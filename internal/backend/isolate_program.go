@@ -74,7 +74,7 @@ func (p *isolated) load(ctx context.Context, g *generation) {
 		}
 	}
 	if err != nil {
-		g.err = explain("load", fault.Load, err)
+		g.err = explainChild("load", fault.Load, err)
 		return
 	}
 	g.child = c
@@ -92,7 +92,7 @@ type loading struct {
 func (p *isolated) loadIn(ctx context.Context, c *isolate.Child) error {
 	l := loading{Backend: p.b.inner.Name(), Path: p.path, Config: p.config}
 	if p.path == "" {
-		var n counter
+		var n byteCounter
 		if _, err := p.model.Pack(&n); err != nil {
 			return err
 		}
@@ -136,12 +136,12 @@ func (p *isolated) heard(c *isolate.Child, r *isolate.Reply) error {
 	return nil
 }
 
-// counter counts what is written.
-type counter int64
+// byteCounter counts what is written.
+type byteCounter int64
 
-func (c *counter) Write(b []byte) (int, error) { *c += counter(len(b)); return len(b), nil }
+func (c *byteCounter) Write(b []byte) (int, error) { *c += byteCounter(len(b)); return len(b), nil }
 
-var _ io.Writer = (*counter)(nil)
+var _ io.Writer = (*byteCounter)(nil)
 
 // current is the generation to use, when it is ready. A dead one is replaced first;
 // that goes on when ctx ends, so that a short deadline does not keep a child from coming up.
@@ -219,7 +219,7 @@ func (p *isolated) Run(ctx context.Context, j *Job) error {
 		}
 		defer st.release()
 	}
-	ctx, cancel := withDefault(ctx, p.b.o.RunTimeout)
+	ctx, cancel := withDefaultTimeout(ctx, p.b.o.RunTimeout)
 	defer cancel()
 	const tries = 4
 	for try := 1; ; try++ {
@@ -237,7 +237,7 @@ func (p *isolated) Run(ctx context.Context, j *Job) error {
 				continue
 			}
 		}
-		return explain("run", fault.Runtime, err)
+		return explainChild("run", fault.Runtime, err)
 	}
 }
 
@@ -284,7 +284,7 @@ func (p *isolated) request(c *isolate.Child, j *Job, state uint64) (*isolate.Cal
 		return nil, err
 	}
 	k.Uint(state)
-	k.Byte(flag(state != 0 && p.b.o.Checkpoint))
+	k.Byte(flagByte(state != 0 && p.b.o.Checkpoint))
 	k.Uint(uint64(len(j.In)))
 	for i := range j.In {
 		if err = k.Features(j.In[i], nil); err == nil {
@@ -298,7 +298,7 @@ func (p *isolated) request(c *isolate.Child, j *Job, state uint64) (*isolate.Cal
 	return k, nil
 }
 
-func flag(b bool) byte {
+func flagByte(b bool) byte {
 	if b {
 		return 1
 	}
@@ -402,10 +402,10 @@ func (p *isolated) Close() error {
 	}
 	if err != nil {
 		g.child.End("its program could not be closed")
-		return explain("close", fault.Runtime, err)
+		return explainChild("close", fault.Runtime, err)
 	}
 	if err := g.child.Close(wait); err != nil {
-		return explain("close", fault.Runtime, err)
+		return explainChild("close", fault.Runtime, err)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (p *isolated) NewState() (State, error) {
 	s := &isolatedState{p: p}
 	if _, err := s.in(ctx, g); err != nil {
 		p.replace(g)
-		return nil, explain("new state", fault.Runtime, err)
+		return nil, explainChild("new state", fault.Runtime, err)
 	}
 	return s, nil
 }
@@ -97,7 +97,7 @@ func (s *isolatedState) make(ctx context.Context, c *isolate.Child) (uint64, err
 	if err != nil {
 		return 0, err
 	}
-	k.Byte(flag(s.checkpoint != nil))
+	k.Byte(flagByte(s.checkpoint != nil))
 	if err := k.Features(s.checkpoint, nil); err != nil {
 		k.Drop()
 		return 0, err
@@ -185,7 +185,7 @@ func (s *isolatedState) exchange(doing string, op byte, from, to tensor.Features
 	}
 	if err := s.exchangeIn(ctx, g, op, from, to); err != nil {
 		s.p.replace(g)
-		return explain(doing, fault.Runtime, err)
+		return explainChild(doing, fault.Runtime, err)
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (s *isolatedState) exchangeIn(ctx context.Context, g *generation, op byte, 
 		return err
 	}
 	k.Uint(id)
-	k.Byte(flag(to != nil))
+	k.Byte(flagByte(to != nil))
 	if err := k.Features(from, nil); err != nil {
 		k.Drop()
 		return err

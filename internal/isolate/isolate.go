@@ -42,12 +42,14 @@ const stall = time.Second
 type Child struct {
 	o       Options
 	cmd     *exec.Cmd
-	to      *os.File      // our end of the pipe to it
+	to      *os.File // our ends of the pipes
+	from    *os.File
 	sending chan struct{} // holds one token: the right to write
 	seg     *segment
 	tail    tail
 	oom     int64 // oomKills when it started
 	hello   chan struct{}
+	unread  chan struct{} // closed when nothing more will be read from it
 
 	late   atomic.Int64
 	dead   chan struct{} // closed when death is set and the process is gone, or given up
@@ -85,8 +87,23 @@ func (k *call) release() {
 	k.slot.release()
 }
 
+// ErrStart is every error of Start: no child has been asked for anything.
+var ErrStart = errors.New("no child was started")
+
 // Start starts a child and waits until it is up.
 func Start(ctx context.Context, o Options) (*Child, error) {
+	c, err := start(ctx, o)
+	if err != nil {
+		return nil, &startError{err}
+	}
+	return c, nil
+}
+
+type startError struct{ error }
+
+func (e *startError) Unwrap() []error { return []error{ErrStart, e.error} }
+
+func start(ctx context.Context, o Options) (*Child, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, timeout(err, "starting the child")
 	}
@@ -94,12 +111,12 @@ func Start(ctx context.Context, o Options) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Child{o: o, seg: seg, sending: make(chan struct{}, 1), calls: map[uint64]*call{}, dead: make(chan struct{}), hello: make(chan struct{}), oom: oomKills()}
-	from, err := c.spawn()
-	if err != nil {
+	c := &Child{o: o, seg: seg, oom: oomKills(), calls: map[uint64]*call{}, sending: make(chan struct{}, 1),
+		dead: make(chan struct{}), hello: make(chan struct{}), unread: make(chan struct{})}
+	if err := c.spawn(); err != nil {
 		return nil, errors.Join(fmt.Errorf("isolate: starting a child: %w", fault.As(fault.Load, err)), seg.close())
 	}
-	go c.read(from)
+	go c.read()
 	t := time.NewTimer(o.Start)
 	defer t.Stop()
 	select {
@@ -116,17 +133,17 @@ func Start(ctx context.Context, o Options) (*Child, error) {
 	}
 }
 
-// spawn starts the process and returns our end of the pipe from it.
-func (c *Child) spawn() (*os.File, error) {
+// spawn starts the process.
+func (c *Child) spawn() error {
 	childIn, to, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	from, childOut, err := os.Pipe()
 	if err != nil {
-		return nil, errors.Join(err, childIn.Close(), to.Close())
+		return errors.Join(err, childIn.Close(), to.Close())
 	}
-	c.to = to
+	c.to, c.from = to, from
 	c.cmd, err = command(childIn, childOut, c.seg.file)
 	if err == nil {
 		value := strconv.Itoa(version) + " " + handles(childIn, childOut, c.seg.file) + " " + strconv.FormatInt(c.o.Memory, 10)
@@ -138,11 +155,10 @@ func (c *Child) spawn() (*os.File, error) {
 		go c.live(started)
 		err = <-started
 	}
-	err = errors.Join(err, childIn.Close(), childOut.Close())
-	if err != nil {
-		return nil, errors.Join(err, to.Close(), from.Close())
+	if err = errors.Join(err, childIn.Close(), childOut.Close()); err != nil {
+		return errors.Join(err, to.Close(), from.Close())
 	}
-	return from, nil
+	return nil
 }
 
 // live starts the process and waits until it is gone. Both happen on one locked
@@ -156,6 +172,13 @@ func (c *Child) live(started chan<- error) {
 		return
 	}
 	_ = c.cmd.Wait() // what it says is in ProcessState
+	// What it sent last is still to be read, unless others hold its pipe open.
+	t := time.NewTimer(c.cmd.WaitDelay)
+	defer t.Stop()
+	select {
+	case <-c.unread:
+	case <-t.C:
+	}
 	c.end(c.cmd.ProcessState)
 }
 
@@ -172,6 +195,7 @@ func (c *Child) end(state *os.ProcessState) {
 		c.death = e.death()
 		close(c.dead)
 		_ = c.to.Close()
+		_ = c.from.Close()
 		c.mu.Lock()
 		for id, k := range c.calls {
 			if k.abandoned {
@@ -252,9 +276,9 @@ func (c *Child) Close(wait time.Duration) error {
 }
 
 // read delivers what the child sends, until its pipe ends.
-func (c *Child) read(from *os.File) {
-	defer from.Close()
-	r := bufio.NewReaderSize(from, 64<<10)
+func (c *Child) read() {
+	defer close(c.unread)
+	r := bufio.NewReaderSize(c.from, 64<<10)
 	greeted := false
 	for {
 		f, err := readFrame(r)

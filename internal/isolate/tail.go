@@ -48,6 +48,9 @@ func (t *tail) line() {
 }
 
 func printable(r rune) rune {
+	if r == '\r' {
+		return -1
+	}
 	if r == '\t' || unicode.IsPrint(r) {
 		return r
 	}
