@@ -369,9 +369,23 @@ func (m *memory) write(p *planner, seg *segment) {
 			}
 		}
 		if !c.step.NoOp || !m.coincides(c) {
-			seg.steps = append(seg.steps, step{Step: c.step, call: c.call, in: c.in, out: c.out})
+			seg.steps = append(seg.steps, step{Step: c.step, call: c.call, in: c.in, out: c.out, writes: m.writesState(c)})
 		}
 	}
+}
+
+// writesState reports whether a call changes a state's memory, by itself or by updating it in place.
+func (m *memory) writesState(c *pcall) bool {
+	for _, a := range c.alias {
+		if a.Kind != graph.InPlace {
+			continue
+		}
+		out := m.homes[c.outLocal[a.Out]]
+		if m.stores[out.store].external && out.store == m.homes[c.inLocal[a.In]].store {
+			return true
+		}
+	}
+	return c.call.Op.Name == "write_state"
 }
 
 // coincides reports whether every output of a view lies in its operand.

@@ -29,6 +29,7 @@ type step struct {
 	graph.Step
 	call    *graph.Call
 	in, out []int32
+	writes  bool // to a state
 }
 
 // place is the memory of one slot.

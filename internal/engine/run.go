@@ -204,7 +204,7 @@ func (r *run) step(s *step) (err error) {
 			err = fmt.Errorf("%w: %s", fault.Runtime, describePanic(p))
 		}
 	}()
-	if s.call.Op.Effect {
+	if s.writes {
 		r.wrote = true
 	}
 	for _, k := range s.call.Packs {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package coreml_test
+
+const raceEnabled = false
