@@ -144,7 +144,9 @@ func (s *stack) push(n int, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("engine: activations need %d bytes: %w: %d are allowed", s.total+int64(size), fault.Limit, limit)
 	}
 	s.total += int64(size)
-	s.chunks = append(s.chunks, graph.Aligned(size))
+	chunk := graph.Aligned(size)
+	useHugePages(chunk)
+	s.chunks = append(s.chunks, chunk)
 	s.chunk, s.off = len(s.chunks)-1, n
 	return s.chunks[s.chunk][:n:n], nil
 }

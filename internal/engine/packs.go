@@ -68,6 +68,7 @@ func (p *program) fill(k *graph.Packed, t *team, helpers int) error {
 		return fmt.Errorf("engine: weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
 	}
 	data := graph.Aligned(k.Packing.Size)
+	useHugePages(data)
 	items := k.Packing.Items
 	const piece = 4
 	err := t.do((items+piece-1)/piece, helpers, func(_, task int) error {

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package engine
+
+// useHugePages does nothing here.
+func useHugePages([]byte) {}
