@@ -58,9 +58,18 @@ var injections = []injected{
 	{kind: "error", want: fault.Runtime, text: "does not want to", deadline: patience},
 }
 
-// options of the programs that faults are injected into. Closing has to be over in deadline.
+// impossible faults cannot be injected here.
+func (f injected) impossible() bool {
+	return f.linux && runtime.GOOS != "linux" || f.want == fault.Memory && underRace
+}
+
+// faultOptions are those of the programs that faults are injected into. Closing has to be over in deadline.
 func faultOptions() backend.IsolateOptions {
-	return backend.IsolateOptions{ControlTimeout: patience, Grace: 50 * time.Millisecond, MemoryLimit: 192 << 20}
+	o := backend.IsolateOptions{ControlTimeout: patience, Grace: 50 * time.Millisecond, MemoryLimit: 192 << 20}
+	if underRace {
+		o.MemoryLimit = 0
+	}
+	return o
 }
 
 // watch starts the clock of a call. What it returns stops it, and says by how much
@@ -155,7 +164,7 @@ func TestIsolateFaults(t *testing.T) {
 	}
 	defer p.Close()
 	for _, f := range injections {
-		if f.linux && runtime.GOOS != "linux" {
+		if f.impossible() {
 			continue
 		}
 		f.atLoad(t, m)
@@ -189,7 +198,7 @@ func TestIsolateRandomFaults(t *testing.T) {
 	over := map[string][]time.Duration{}
 	for range n {
 		f := injections[r.IntN(len(injections))]
-		if f.linux && runtime.GOOS != "linux" {
+		if f.impossible() {
 			continue
 		}
 		var d time.Duration
@@ -273,6 +282,24 @@ func TestIsolateFullSharedMemory(t *testing.T) {
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// smallDisk names a folder with room for less than 16 MiB, if there is one.
+const smallDisk = "COREML_SMALL_DISK"
+
+func TestIsolateFullDisk(t *testing.T) {
+	o := faultOptions()
+	if o.SharedDir = os.Getenv(smallDisk); o.SharedDir == "" {
+		t.Skip(smallDisk + " names no small disk")
+	}
+	p := loadWith(t, faulty{}, openModel(t, anyModel), o, backend.Config{})
+	for range 3 {
+		j := &backend.Job{In: []tensor.Features{{"x": ramp(4 << 20)}}, Out: []tensor.Features{nil}}
+		if err := p.Run(context.Background(), j); !errors.Is(err, fault.Memory) || !strings.Contains(err.Error(), "no space left") {
+			t.Errorf("16 MiB: %v, want fault.Memory for want of space", err)
+		}
+		echo(t, p, ramp(1000))
 	}
 }
 

@@ -5,6 +5,8 @@
 // child is killed if it does not let go of it soon. However the child ends, every
 // call in flight returns a *Death that says how; nothing here ever waits for a
 // child without a limit.
+//
+// It has been run on Linux. It is built for macOS and Windows, and has not been run there yet.
 package isolate
 
 import (
@@ -113,24 +115,43 @@ func start(ctx context.Context, o Options) (*Child, error) {
 	}
 	c := &Child{o: o, seg: seg, oom: oomKills(), calls: map[uint64]*call{}, sending: make(chan struct{}, 1),
 		dead: make(chan struct{}), hello: make(chan struct{}), unread: make(chan struct{})}
-	if err := c.spawn(); err != nil {
-		return nil, errors.Join(fmt.Errorf("isolate: starting a child: %w", fault.As(fault.Load, err)), seg.close())
-	}
-	go c.read()
+	up, quit := make(chan error, 1), make(chan struct{})
+	go func() { up <- c.comeUp(quit) }()
 	t := time.NewTimer(o.Start)
 	defer t.Stop()
 	select {
-	case <-c.hello:
+	case err = <-up:
+		if err != nil {
+			return nil, err
+		}
 		return c, nil
-	case <-c.dead:
-		return nil, c.death
 	case <-t.C:
-		c.kill(cause{reason: "it was not up after " + o.Start.String(), ours: true})
-		return nil, fmt.Errorf("isolate: starting the child: %w: it was not up after %v", fault.Timeout, o.Start)
+		err = fmt.Errorf("isolate: starting the child: %w: it was not up after %v", fault.Timeout, o.Start)
 	case <-ctx.Done():
-		c.kill(cause{reason: "nobody waits for its start any more", ours: true})
-		return nil, timeout(ctx.Err(), "starting the child")
+		err = timeout(ctx.Err(), "starting the child")
 	}
+	close(quit)
+	go func() { // even making a process may take long
+		if <-up == nil {
+			c.End("nobody waits for its start any more")
+		}
+	}()
+	return nil, err
+}
+
+// comeUp makes the process and waits until it is up, or quit is closed.
+func (c *Child) comeUp(quit <-chan struct{}) error {
+	if err := c.spawn(); err != nil {
+		return errors.Join(fmt.Errorf("isolate: starting a child: %w", fault.As(fault.Load, err)), c.seg.close())
+	}
+	go c.read()
+	select {
+	case <-c.hello:
+	case <-c.dead:
+		return c.death
+	case <-quit:
+	}
+	return nil
 }
 
 // spawn starts the process.
