@@ -227,21 +227,31 @@ func (w *winograd) packing() graph.Packing {
 	return graph.Packing{
 		Form: fmt.Sprintf("winograd4 %d", lanes), Size: 4 * panels * wino.Elements * panel, Items: panels,
 		Do: func(dst []byte, src *graph.Const, lo, hi int) {
-			row := make([]float32, cin*9)
+			rows, part := make([]float32, lanes*cin*9), make([]float32, wino.Elements*lanes*lanes)
 			for p := lo; p < hi; p++ {
+				n := min(lanes, cout-p*lanes)
+				src.Decode(rows[:n*cin*9], p*lanes*cin*9)
+				clear(rows[n*cin*9:])
 				first, end := w.group(p / w.groupPanels)
 				to := f32(dst)[(first*wino.Elements+p-first)*panel:]
-				step := (end - first) * panel // between elements
-				for e := range wino.Elements {
-					clear(to[e*step:][:panel])
-				}
-				for l := range min(lanes, cout-p*lanes) {
-					src.Decode(row, (p*lanes+l)*len(row))
-					for c := range cin {
-						wino.Weights(to[c*lanes+l:], step, row[c*9:])
+				for b := range blocks {
+					packBlock(part, rows[b*lanes*9:], cin*9, min(lanes, cin-b*lanes), lanes)
+					for e := range wino.Elements {
+						copy(to[e*(end-first)*panel+b*lanes*lanes:], part[e*lanes*lanes:][:lanes*lanes])
 					}
 				}
 			}
 		},
+	}
+}
+
+// packBlock transforms n <= lanes input channels of a panel whose outputs have their taps stride floats apart. The
+// result is [element][input][output], and is copied from there: its elements lie powers of two apart in the packed weight.
+func packBlock(to, rows []float32, stride, n, lanes int) {
+	if n < lanes {
+		clear(to)
+	}
+	for c := range n {
+		wino.Weights(to[c*lanes:], lanes*lanes, rows[c*9:], stride, lanes)
 	}
 }

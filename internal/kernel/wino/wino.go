@@ -108,36 +108,45 @@ func (k Kernel) tiles(a *Args, back bool) {
 	}
 }
 
-// Weights computes G·w·Gᵀ of 3 × 3 taps, line by line, in float64. Element i of the result goes to dst[i·stride].
-func Weights(dst []float32, stride int, w []float32) {
-	var half [In][3]float64 // of vertical points by columns of w
-	for i, g := range &taps {
-		for x := range 3 {
-			half[i][x] = g[0]*float64(w[x]) + g[1]*float64(w[3+x]) + g[2]*float64(w[6+x])
+// Weights computes G·w·Gᵀ in float64 for n <= 16 lanes: the 3 × 3 taps of lane l, line by line, are at w[l·stride],
+// and element e of its result goes to dst[e·step + l].
+func Weights(dst []float32, step int, w []float32, stride, n int) {
+	var taps [9][maxLanes]float64
+	for l := range n {
+		for i, v := range w[l*stride:][:9] {
+			taps[i][l] = float64(v)
 		}
 	}
-	for x, g := range &taps {
-		for y, h := range &half {
-			dst[(x*In+y)*stride] = float32(g[0]*h[0] + g[1]*h[1] + g[2]*h[2])
+	var columns [3][In][maxLanes]float64 // of taps, by vertical points
+	for x := range columns {
+		tapsForward(&columns[x], taps[x][:n], taps[3+x][:n], taps[6+x][:n])
+	}
+	var line [In][maxLanes]float64
+	for y := range In {
+		tapsForward(&line, columns[0][y][:n], columns[1][y][:n], columns[2][y][:n])
+		for x := range line {
+			to := dst[(x*In+y)*step:][:n]
+			for l, v := range line[x][:n] {
+				to[l] = float32(v)
+			}
 		}
 	}
 }
 
-// taps is G: the powers of each point over the product of its distances to the others.
-var taps = func() (g [In][3]float64) {
-	points := [...]float64{0, a, -a, b, -b}
-	for i, p := range points {
-		d := 1.0
-		for j, q := range points {
-			if j != i {
-				d *= p - q
-			}
-		}
-		g[i] = [3]float64{1 / d, p / d, p * p / d}
+// tapsForward is G·w, lane by lane: the value of the polynomial w at each point over the product of that point's
+// distances to the others, which for ±a is 2a²·(a² - b²); at infinity it is the last coefficient.
+func tapsForward(to *[In][maxLanes]float64, w0, w1, w2 []float64) {
+	const scale0, scaleA, scaleB = 1 / (aa * bb), 1 / (2 * aa * (aa - bb)), 1 / (2 * bb * (bb - aa))
+	w1, w2 = w1[:len(w0)], w2[:len(w0)]
+	for l := range min(len(w0), maxLanes) {
+		evenA, oddA := float64(scaleA*w0[l])+float64(scaleA*aa*w2[l]), float64(scaleA*a*w1[l])
+		evenB, oddB := float64(scaleB*w0[l])+float64(scaleB*bb*w2[l]), float64(scaleB*b*w1[l])
+		to[0][l] = scale0 * w0[l]
+		to[1][l], to[2][l] = evenA+oddA, evenA-oddA
+		to[3][l], to[4][l] = evenB+oddB, evenB-oddB
+		to[5][l] = w2[l]
 	}
-	g[In-1] = [3]float64{0, 0, 1}
-	return g
-}()
+}
 
 // NoLimit are the limits that change nothing.
 func NoLimit() (lo, hi float32) { return float32(math.Inf(-1)), float32(math.Inf(1)) }

@@ -129,7 +129,7 @@ func convolve(k Kernel, x, w []float32, c int) (got, want []float64) {
 			image[p*lanes] = xi[p]
 		}
 		k.Input(&Args{Image: pointer(image), ImageLine: 4 * In * lanes, Matrix: pointer(matrix), MatrixStep: 4 * lanes, Tmp: pointer(tmp), Tiles: 1})
-		Weights(taps, 1, wi)
+		Weights(taps, 1, wi, 0, 1)
 		for e := range sums {
 			sums[e] += float32(matrix[e*lanes] * taps[e])
 		}
@@ -221,4 +221,13 @@ func BenchmarkTransforms(b *testing.B) {
 			})
 		}
 	}
+}
+
+func BenchmarkWeights(b *testing.B) {
+	const lanes = 16
+	w, dst := make([]float32, lanes*9), make([]float32, Elements*lanes)
+	for b.Loop() {
+		Weights(dst, lanes, w, 9, lanes)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/lanes, "ns/filter")
 }
