@@ -161,7 +161,7 @@ func misbehave(ctx context.Context, kind string) error {
 	case "hang":
 		select {}
 	case "spin":
-		for {
+		for odd := uint64(1); odd != 0; odd += 2 {
 		}
 	case "garbage":
 		_, _ = syscall.Write(childOut, []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))

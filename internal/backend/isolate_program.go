@@ -118,7 +118,7 @@ func (p *isolated) loadIn(ctx context.Context, c *isolate.Child) error {
 	if err != nil {
 		return err
 	}
-	defer r.Release()
+	defer r.Discard()
 	return p.heard(c, r)
 }
 

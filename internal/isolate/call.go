@@ -76,6 +76,12 @@ func (r *Reply) Decoder() *Decoder {
 // Release gives the reply's shared memory back.
 func (r *Reply) Release() { r.call.release() }
 
+// Discard is Release for a call whose like will not be made again.
+func (r *Reply) Discard() {
+	r.call.small.discard()
+	r.call.slot.discard()
+}
+
 // Send sends the call and waits for the answer, the end of ctx or the end of the
 // child, whichever comes first. The reply has to be released.
 func (k *Call) Send(ctx context.Context) (*Reply, error) {

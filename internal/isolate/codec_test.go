@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -272,6 +273,17 @@ func TestSegment(t *testing.T) {
 	}
 	a.release()
 	b.release()
+	d, err := g.take(4 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := g.size
+	d.discard()
+	if e, err := g.take(4 << 20); err != nil || runtime.GOOS == "linux" && (e == d || e.off == d.off || g.size != before) {
+		t.Errorf("a discarded slot was used again, or not accounted for: %v", err)
+	} else {
+		e.release()
+	}
 	c, err := g.take(granule + 1)
 	if err != nil || c != b {
 		t.Errorf("%v: the larger idle slot was not used", err)

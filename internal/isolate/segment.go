@@ -17,7 +17,8 @@ type segment struct {
 	limit int64
 
 	mu     sync.Mutex
-	size   int64
+	end    int64   // of the file
+	size   int64   // bytes that slots take
 	idle   []*slot // by size
 	out    int     // slots in use
 	closed bool
@@ -61,14 +62,15 @@ func (s *segment) take(n int) (*slot, error) {
 	if size < n || s.size+int64(size) > s.limit {
 		return nil, fmt.Errorf("isolate: %d bytes of shared memory beside %d: %w: %d are allowed", n, s.size, fault.Limit, s.limit)
 	}
-	if err := growShared(s.file, s.size, s.size+int64(size)); err != nil {
+	if err := growShared(s.file, s.end, s.end+int64(size)); err != nil {
 		return nil, fmt.Errorf("isolate: %d bytes of shared memory beside %d: %w: %w", n, s.size, fault.Memory, err)
 	}
-	mem, err := mapShared(s.file, s.size, size)
+	mem, err := mapShared(s.file, s.end, size)
 	if err != nil {
 		return nil, fmt.Errorf("isolate: mapping %d bytes of shared memory: %w: %w", size, fault.Memory, err)
 	}
-	got := &slot{s, s.size, mem}
+	got := &slot{s, s.end, mem}
+	s.end += int64(size)
 	s.size += int64(size)
 	s.out++
 	return got, nil
@@ -98,6 +100,25 @@ func (s *slot) release() {
 	}
 	i, _ := slices.BinarySearchFunc(g.idle, len(s.mem), func(have *slot, n int) int { return len(have.mem) - n })
 	g.idle = slices.Insert(g.idle, i, s)
+}
+
+// discard is release for a slot that will not be needed again: the system gets its
+// memory back, where it can take it. Neither side may use it any more.
+func (s *slot) discard() {
+	if s == nil {
+		return
+	}
+	g := s.seg
+	g.mu.Lock()
+	if g.closed || discardShared(g.file, s.off, int64(len(s.mem))) != nil {
+		g.mu.Unlock()
+		s.release()
+		return
+	}
+	defer g.mu.Unlock()
+	g.out--
+	g.size -= int64(len(s.mem))
+	g.unmap(s)
 }
 
 func (g *segment) unmap(s *slot) {

@@ -34,3 +34,10 @@ func growShared(f *os.File, from, to int64) error {
 		}
 	})
 }
+
+// discardShared frees the pages of a part of the file.
+func discardShared(f *os.File, off, size int64) error {
+	return control(f, func(fd int) error {
+		return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, size)
+	})
+}

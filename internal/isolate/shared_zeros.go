@@ -2,7 +2,10 @@
 
 package isolate
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // writeZeros allocates the pages now: a page that cannot be had later would be a fault.
 func writeZeros(f *os.File, from, to int64) error {
@@ -16,3 +19,6 @@ func writeZeros(f *os.File, from, to int64) error {
 	}
 	return nil
 }
+
+// discardShared cannot be done everywhere: the slot serves again instead.
+func discardShared(*os.File, int64, int64) error { return errors.ErrUnsupported }
