@@ -217,6 +217,29 @@ func TestObserveIsCheap(t *testing.T) {
 	}
 }
 
+// TestCost holds the processor time of what one inference tells to a microsecond,
+// among 64 goroutines. On a busy machine the best of many short rounds counts.
+func TestCost(t *testing.T) {
+	if raced || testing.CoverMode() != "" {
+		t.Skip("instrumented code is slower")
+	}
+	l := NewLog(discard{}, LogOptions{})
+	defer l.Close()
+	for name, o := range map[string]Observer{"metrics": NewMetrics(nil), "metrics and log": Tee{NewMetrics(l.Lost), l}} {
+		const each = 200
+		best := time.Hour
+		for start := time.Now(); time.Since(start) < 10*time.Second && best > time.Microsecond; {
+			round := time.Now()
+			crowd(64, each, func() { inference(o) })
+			best = min(best, time.Since(round)*time.Duration(min(64, runtime.GOMAXPROCS(0)))/(64*each))
+		}
+		t.Logf("%s: %v per inference", name, best)
+		if best > time.Microsecond {
+			t.Errorf("%s: %v per inference, want at most 1µs", name, best)
+		}
+	}
+}
+
 // inference is all that one inference tells, with the clock readings it needs.
 func inference(o Observer) {
 	start := time.Now()
