@@ -11,13 +11,13 @@ import (
 var layers = [][]string{
 	{"tensor", "internal/fault", "internal/spec", "internal/atomicfile", "internal/kernel/cpu", "internal/repo"},
 	{"internal/kernel/cpu/guard", "internal/kernel/dw", "internal/kernel/gemm", "internal/kernel/vec", "internal/kernel/window",
-		"internal/kernel/wino", "internal/breaker", "internal/telemetry", "internal/isolate"},
+		"internal/kernel/wino", "internal/breaker", "internal/telemetry", "internal/isolate", "internal/status"},
 	{"internal/graph"},
 	{"internal/ops"},
 	{"internal/eval", "internal/mlmodel"},
 	{"internal/lower", "internal/picture"},
 	{"internal/backend", "internal/listing", "internal/testkit"},
-	{"internal/engine", "internal/apple"},
+	{"internal/engine", "internal/apple", "internal/backend/chaos"},
 	{"."},
 	{"internal/verify"},
 	{"cmd/coreml"},
@@ -27,7 +27,7 @@ var layers = [][]string{
 var planned = []string{"internal/breaker", "internal/telemetry", "internal/isolate", "internal/apple"}
 
 // testOnly are imported by tests alone.
-var testOnly = []string{"internal/testkit", "internal/repo", "internal/kernel/cpu/guard"}
+var testOnly = []string{"internal/testkit", "internal/repo", "internal/kernel/cpu/guard", "internal/backend/chaos"}
 
 // core is what computes: it has the standard library and x/sys, nothing else.
 var core = []string{"tensor", "internal/kernel/cpu", "internal/kernel/dw", "internal/kernel/gemm", "internal/kernel/vec",

@@ -1,0 +1,316 @@
+package backend
+
+import (
+	"fmt"
+	"image"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"coreml/internal/fault"
+	"coreml/tensor"
+)
+
+// Limits are what an output may differ by from the reference's. A zero field is not judged.
+type Limits struct {
+	MaxError  float64 // the largest |got - want|, at most
+	RMSE      float64 // root of the mean square of got - want, at most
+	Cosine    float64 // of the angle between the two, at least
+	SNR       float64 // of want to got - want in dB, at least
+	TopK      int     // Agreement is of so many largest values (5)
+	Agreement float64 // share of them that both have; of texts and integers the share that is equal; at least
+}
+
+// Difference is how two values of an output differ.
+type Difference struct {
+	Output    string  `json:"output"`
+	Elements  int     `json:"elements"`
+	MaxError  float64 `json:"max_error"`
+	RMSE      float64 `json:"rmse"`
+	Cosine    float64 `json:"cosine"`
+	SNR       float64 `json:"snr_db"` // at most 300, which is that of equal values
+	Agreement float64 `json:"agreement"`
+	// Broken is what cannot be measured: another type or shape, a value that is
+	// finite on one side only; "" mostly.
+	Broken string `json:"broken,omitempty"`
+}
+
+const maxSNR = 300
+
+// defaultLimits suit programs that were made for float16 arithmetic, as most are
+// whatever their outputs are: 11 bits that lose a few on the way.
+func defaultLimits(want any) Limits {
+	switch v := want.(type) {
+	case *tensor.Tensor:
+		if v.DType() == tensor.Float16 {
+			return Limits{SNR: 25}
+		}
+		if !v.DType().IsFloat() {
+			return Limits{Agreement: 0.99}
+		}
+	case int64, string, []string, []int64:
+		return Limits{Agreement: 1}
+	}
+	return Limits{SNR: 30}
+}
+
+// Compare measures how each output that got has differs from want's.
+func Compare(got, want tensor.Features, topK func(output string) int) []Difference {
+	var all []Difference
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		d := Difference{Output: name, Cosine: 1, SNR: maxSNR, Agreement: 1}
+		if w, ok := want[name]; ok {
+			d.measure(got[name], w, topK(name))
+		} else {
+			d.Broken = "the reference has no such output"
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// Check judges answers by limits for outputs by name; an output without limits of
+// its own has those of its dtype. The error wraps fault.Drift.
+func Check(limits map[string]Limits) func(got, want tensor.Features) error {
+	return func(got, want tensor.Features) error {
+		_, err := judge(limits, got, want)
+		return err
+	}
+}
+
+func judge(limits map[string]Limits, got, want tensor.Features) ([]Difference, error) {
+	all := Compare(got, want, func(output string) int { return limits[output].TopK })
+	var bad []string
+	for i := range all {
+		d := &all[i]
+		l, ok := limits[d.Output]
+		if !ok {
+			l = defaultLimits(want[d.Output])
+		}
+		if text := d.over(l); text != "" && !tied(got, want, d.Output, all) {
+			bad = append(bad, fmt.Sprintf("output %q: %s", d.Output, text))
+		}
+	}
+	if len(got) == 0 && len(want) > 0 {
+		bad = append(bad, "there are no outputs")
+	}
+	if bad == nil {
+		return all, nil
+	}
+	return all, fmt.Errorf("backend: %w: %s", fault.Drift, strings.Join(bad, "; "))
+}
+
+// over is the limit that a difference exceeds, or "".
+func (d *Difference) over(l Limits) string {
+	switch {
+	case d.Broken != "":
+		return d.Broken
+	case l.MaxError > 0 && d.MaxError > l.MaxError:
+		return fmt.Sprintf("the largest error is %.3g, want at most %.3g", d.MaxError, l.MaxError)
+	case l.RMSE > 0 && d.RMSE > l.RMSE:
+		return fmt.Sprintf("RMSE %.3g, want at most %.3g", d.RMSE, l.RMSE)
+	case l.Cosine > 0 && d.Cosine < l.Cosine:
+		return fmt.Sprintf("cosine %.5f, want at least %.5f", d.Cosine, l.Cosine)
+	case l.SNR > 0 && d.SNR < l.SNR:
+		return fmt.Sprintf("SNR %.1f dB, want at least %.1f", d.SNR, l.SNR)
+	case l.Agreement > 0 && d.Agreement < l.Agreement:
+		return fmt.Sprintf("agreement %.3f, want at least %.3f", d.Agreement, l.Agreement)
+	}
+	return ""
+}
+
+// tied reports whether two labels differ only because their scores are as close
+// as the scores of the two answers are, whose difference has limits of its own.
+func tied(got, want tensor.Features, output string, all []Difference) bool {
+	a, ok1 := got[output].(string)
+	b, ok2 := want[output].(string)
+	if !ok1 || !ok2 {
+		return false
+	}
+	for i := range all {
+		scores, ok := want[all[i].Output].(map[string]float64)
+		if !ok {
+			continue
+		}
+		x, ok1 := scores[a]
+		y, ok2 := scores[b]
+		if ok1 && ok2 && y-x <= 2*all[i].MaxError {
+			return true
+		}
+	}
+	return false
+}
+
+// measure fills d in.
+func (d *Difference) measure(got, want any, topK int) {
+	g, gs, ok1 := numbers(got, want)
+	w, ws, ok2 := numbers(want, got)
+	switch {
+	case ok1 && ok2 && !tensor.EqualShape(gs, ws):
+		d.Broken = fmt.Sprintf("shape %v, want %v", gs, ws)
+	case ok1 && ok2:
+		d.compare(g, w, topK)
+		if t, ok := want.(*tensor.Tensor); ok && !t.DType().IsFloat() {
+			d.Agreement = equalShare(g, w)
+		}
+	default:
+		d.objects(got, want)
+	}
+}
+
+func (d *Difference) objects(got, want any) {
+	switch w := want.(type) {
+	case string:
+		if g, ok := got.(string); ok {
+			d.Elements, d.Agreement = 1, equalShare([]string{g}, []string{w})
+			return
+		}
+	case int64:
+		if g, ok := got.(int64); ok {
+			d.Elements, d.Agreement = 1, equalShare([]int64{g}, []int64{w})
+			return
+		}
+	case []string:
+		if g, ok := got.([]string); ok {
+			d.Elements, d.Agreement = len(w), equalShare(g, w)
+			return
+		}
+	case []int64:
+		if g, ok := got.([]int64); ok {
+			d.Elements, d.Agreement = len(w), equalShare(g, w)
+			return
+		}
+	}
+	d.Broken = fmt.Sprintf("%T, want %T", got, want)
+}
+
+func equalShare[T comparable](got, want []T) float64 {
+	n := max(len(got), len(want))
+	if n == 0 {
+		return 1
+	}
+	same := 0
+	for i := range min(len(got), len(want)) {
+		if got[i] == want[i] || got[i] != got[i] && want[i] != want[i] {
+			same++
+		}
+	}
+	return float64(same) / float64(n)
+}
+
+// numbers are the values and the shape of what consists of numbers. A dictionary
+// has those of the keys of both, so that other's keys count as zeros.
+func numbers(v, other any) ([]float64, []int, bool) {
+	switch v := v.(type) {
+	case *tensor.Tensor:
+		f, err := v.Convert(tensor.Float64)
+		if err != nil {
+			return nil, nil, false
+		}
+		return tensor.Data[float64](f), v.Shape(), true
+	case float64:
+		return []float64{v}, nil, true
+	case map[string]float64:
+		return scores(v, other)
+	case map[int64]float64:
+		return scores(v, other)
+	case *image.NRGBA:
+		return bytesAsNumbers(v.Pix), []int{v.Rect.Dy(), v.Rect.Dx()}, true
+	case *image.Gray:
+		return bytesAsNumbers(v.Pix), []int{v.Rect.Dy(), v.Rect.Dx()}, true
+	}
+	return nil, nil, false
+}
+
+func scores[K int64 | string](v map[K]float64, other any) ([]float64, []int, bool) {
+	o, ok := other.(map[K]float64)
+	if !ok {
+		return nil, nil, false
+	}
+	all := maps.Clone(v)
+	maps.Copy(all, o)
+	out := make([]float64, 0, len(all))
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, v[k])
+	}
+	return out, []int{len(out)}, true
+}
+
+func bytesAsNumbers(b []byte) []float64 {
+	out := make([]float64, len(b))
+	for i, x := range b {
+		out[i] = float64(x)
+	}
+	return out
+}
+
+// quietest is the least power of a signal that an SNR is taken of: below it, all is silence.
+const quietest = 1e-12
+
+func (d *Difference) compare(got, want []float64, topK int) {
+	d.Elements = len(want)
+	var noise, signal, power, dot float64
+	for i, w := range want {
+		g := got[i]
+		if g == w || g != g && w != w {
+			if !math.IsInf(w, 0) && w == w {
+				signal, power, dot = signal+w*w, power+g*g, dot+g*w
+			}
+			continue
+		}
+		e := math.Abs(g - w)
+		if math.IsNaN(e) || math.IsInf(e, 0) {
+			d.Broken = fmt.Sprintf("element %d is %v, want %v", i, g, w)
+			return
+		}
+		d.MaxError = max(d.MaxError, e)
+		noise += e * e
+		signal, power, dot = signal+w*w, power+g*g, dot+g*w
+	}
+	n := float64(max(len(want), 1))
+	d.RMSE = math.Sqrt(noise / n)
+	if signal > 0 && power > 0 {
+		d.Cosine = dot / math.Sqrt(signal*power)
+	} else if signal != power {
+		d.Cosine = 0
+	}
+	if noise > 0 {
+		d.SNR = min(maxSNR, 10*math.Log10(max(signal/n, quietest)/(noise/n)))
+	}
+	if topK <= 0 {
+		topK = 5
+	}
+	d.Agreement = topAgreement(got, want, min(topK, len(want)))
+}
+
+// topAgreement is the share of the k largest of want that are among the k largest of got.
+func topAgreement(got, want []float64, k int) float64 {
+	if k == 0 {
+		return 1
+	}
+	a, b := largestAt(got, k), largestAt(want, k)
+	same := 0
+	for _, i := range a {
+		if slices.Contains(b, i) {
+			same++
+		}
+	}
+	return float64(same) / float64(k)
+}
+
+// largestAt are the places of the k largest, the first of equal ones first.
+func largestAt(v []float64, k int) []int {
+	top := make([]int, 0, k+1)
+	for i, x := range v {
+		if len(top) == k && !(x > v[top[k-1]]) {
+			continue
+		}
+		at := len(top)
+		for at > 0 && x > v[top[at-1]] {
+			at--
+		}
+		top = slices.Insert(top, at, i)[:min(len(top)+1, k)]
+	}
+	return top
+}
