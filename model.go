@@ -5,38 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"time"
 
 	"coreml/internal/backend"
+	"coreml/internal/breaker"
 	"coreml/internal/engine"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
 )
-
-// Options say how a model is opened. The zero value is right for most programs.
-type Options struct {
-	// Function is the function to run of a model that has several; "" is its default.
-	Function string
-	// Threads is how many threads one prediction may use; 0 means one for each
-	// physical core, and never more than GOMAXPROCS.
-	Threads int
-	// MemoryLimit bounds the bytes that packed weights and activations take
-	// beside the mapped file; more is refused with ErrLimit before it is allocated. 0: no limit.
-	MemoryLimit int64
-	// Preload packs all weights while opening, so that the first prediction is as fast as the rest.
-	Preload bool
-	// Backend chooses who runs the model: "" or "cpu" is the CPU engine,
-	// "reference" the slow interpreter that specifies it.
-	Backend string
-
-	level string // the CPU level; tests compare them
-}
 
 // Model is an open model. It is safe for concurrent use.
 type Model struct {
 	file    *mlmodel.Model
 	program backend.Program
 	desc    *Description
-	close   func() error
+	timeout time.Duration
+	guard   *guard
 }
 
 var backends = []backend.Backend{engine.CPU{}, engine.Reference{}}
@@ -48,7 +33,7 @@ func Open(path string, o ...Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load(context.Background(), m, o)
+	return load(context.Background(), m, filepath.Base(path), o)
 }
 
 // OpenFS opens a model in a file system, such as one that is embedded. It is read to memory once.
@@ -57,25 +42,29 @@ func OpenFS(fsys fs.FS, name string, o ...Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load(context.Background(), m, o)
+	return load(context.Background(), m, name, o)
 }
 
 // Describe reads what a model says about itself, without loading it; models that
 // cannot be run here are described too.
 func Describe(path string) (*Description, error) { return mlmodel.Describe(path) }
 
-func load(ctx context.Context, file *mlmodel.Model, o []Options) (*Model, error) {
+func load(ctx context.Context, file *mlmodel.Model, name string, o []Options) (*Model, error) {
 	var opt Options
 	if len(o) > 0 {
 		opt = o[0]
 	}
-	b, err := choose(opt.Backend)
+	g, err := newGuard(file, name, opt)
 	if err == nil {
 		var p backend.Program
-		p, err = b.Load(ctx, file, backend.Config{Function: opt.Function, Threads: opt.Threads, MemoryLimit: opt.MemoryLimit, Preload: opt.Preload, Level: opt.level})
-		if err == nil {
-			return &Model{file: file, program: p, desc: file.Description}, nil
+		if p, err = g.load(ctx); err == nil {
+			m := &Model{file: file, program: p, desc: file.Description, timeout: opt.Timeout, guard: g}
+			if err = g.show(m); err == nil {
+				return m, nil
+			}
+			err = errors.Join(err, p.Close())
 		}
+		err = errors.Join(err, g.close())
 	}
 	return nil, errors.Join(err, file.Close())
 }
@@ -105,17 +94,54 @@ func (m *Model) Predict(ctx context.Context, in Features) (Features, error) {
 // filled, the others added. A stateful model reads and updates state; nil is a
 // new one, forgotten afterwards. When it fails, out is not to be used.
 func (m *Model) PredictInto(ctx context.Context, in, out Features, state *State) error {
-	j := backend.Job{In: []Features{in}, Out: []Features{out}}
-	if state != nil {
-		j.State = state.s
+	_, err := m.PredictWith(ctx, Request{In: in, Out: out, State: state})
+	return err
+}
+
+// Request is one prediction to make.
+type Request struct {
+	In    Features
+	Out   Features // as in PredictInto; nil: a new map
+	State *State   // as in PredictInto
+}
+
+// Result is an answer, and who gave it.
+type Result struct {
+	Out Features
+	Dispatch
+}
+
+// PredictWith answers one request, and says who answered it.
+func (m *Model) PredictWith(ctx context.Context, r Request) (Result, error) {
+	if r.Out == nil {
+		r.Out = Features{}
 	}
-	return wrap(m.program.Run(ctx, &j))
+	j := backend.Job{In: []Features{r.In}, Out: []Features{r.Out}}
+	if r.State != nil {
+		j.State = r.State.s
+	}
+	if err := m.run(ctx, &j); err != nil {
+		return Result{}, err
+	}
+	return Result{r.Out, j.Dispatch}, nil
+}
+
+// run gives a job its deadline.
+func (m *Model) run(ctx context.Context, j *backend.Job) error {
+	if m.timeout > 0 {
+		if _, ok := ctx.Deadline(); !ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, m.timeout)
+			defer cancel()
+		}
+	}
+	return wrap(m.program.Run(ctx, j))
 }
 
 // PredictBatch answers several requests, in order.
 func (m *Model) PredictBatch(ctx context.Context, in []Features) ([]Features, error) {
 	j := backend.Job{In: in, Out: make([]Features, len(in))}
-	if err := wrap(m.program.Run(ctx, &j)); err != nil {
+	if err := m.run(ctx, &j); err != nil {
 		return nil, err
 	}
 	return j.Out, nil
@@ -136,7 +162,33 @@ type Memory = backend.Memory
 func (m *Model) Memory() Memory { return m.program.Capabilities().Memory }
 
 // Close waits for predictions in flight, then lets go of the file.
-func (m *Model) Close() error { return errors.Join(m.program.Close(), m.file.Close()) }
+func (m *Model) Close() error {
+	m.guard.hide(m)
+	err := m.program.Close()
+	if errors.Is(err, ErrTimeout) {
+		return errors.Join(err, m.guard.close()) // what goes on may still read the file
+	}
+	return errors.Join(err, m.guard.close(), m.file.Close())
+}
+
+// Telemetry is what has been counted and timed since the model was opened.
+func (m *Model) Telemetry() Telemetry { return m.guard.snapshot(m.program) }
+
+// Trip opens the breaker by hand: the fallback answers until a probe after the
+// back-off finds the backend well. ErrUnsupported: the model has no fallback.
+func (m *Model) Trip(reason string) error { return m.guard.byHand((*breaker.Breaker).Trip, reason) }
+
+// Hold opens the breaker until Reset.
+func (m *Model) Hold(reason string) error { return m.guard.byHand((*breaker.Breaker).Hold, reason) }
+
+// Reset closes the breaker by hand.
+func (m *Model) Reset(reason string) error { return m.guard.byHand((*breaker.Breaker).Reset, reason) }
+
+// Breakers says how the breaker of the model stands; nothing for a model without a fallback.
+func (m *Model) Breakers() []BreakerStatus { return m.guard.breakers() }
+
+// BreakerStatus describes a breaker at one moment.
+type BreakerStatus = breaker.Status
 
 // State is what a stateful model remembers between predictions. One prediction
 // at a time may use it.

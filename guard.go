@@ -1,0 +1,309 @@
+package coreml
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"coreml/internal/backend"
+	"coreml/internal/breaker"
+	"coreml/internal/fault"
+	"coreml/internal/mlmodel"
+	"coreml/internal/telemetry"
+	"coreml/tensor"
+)
+
+// guard is what stands around a model's backend, as its options say.
+type guard struct {
+	file *mlmodel.Model
+	name string
+	o    Options
+
+	metrics *telemetry.Metrics
+	log     *telemetry.Log // nil: none
+	to      telemetry.Observer
+	breaker *breaker.Breaker // nil: there is no fallback
+	key     telemetry.Key    // of the backend
+	extra   backend.Program  // a reference that nobody else closes; nil: none
+	first   error            // of the first attempt to load the backend
+}
+
+func newGuard(file *mlmodel.Model, name string, o Options) (*guard, error) {
+	g := &guard{file: file, name: name, o: o}
+	tee := telemetry.Tee{}
+	lost := func() int64 { return 0 }
+	if o.EventLog != "" {
+		l, err := telemetry.OpenLog(o.EventLog, telemetry.FileOptions{}, telemetry.LogOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("coreml: event log: %w", err)
+		}
+		g.log, lost = l, l.Lost
+		tee = append(tee, l)
+	}
+	g.metrics = telemetry.NewMetrics(lost)
+	g.to = g.metrics
+	if o.Observer != nil {
+		tee = append(tee, o.Observer)
+	}
+	if len(tee) > 0 {
+		g.to = append(telemetry.Tee{g.metrics}, tee...)
+	}
+	return g, nil
+}
+
+func (g *guard) config() backend.Config {
+	return backend.Config{Function: g.o.Function, Threads: g.o.Threads, MemoryLimit: g.o.MemoryLimit, Preload: g.o.Preload, Level: g.o.level}
+}
+
+// primary is the backend of the options, in its child if it has one.
+func (g *guard) primary() (backend.Backend, error) {
+	b, err := choose(g.o.Backend)
+	if err != nil {
+		return nil, err
+	}
+	var child backend.IsolateOptions
+	if g.o.Isolate != nil {
+		child = *g.o.Isolate
+	}
+	if g.o.Canary {
+		dir, err := cacheDir("canary")
+		if err != nil {
+			return nil, err
+		}
+		b = backend.Canary(b, backend.CanaryOptions{Dir: dir, Isolate: child})
+	}
+	if g.o.Isolate != nil {
+		if child.RunTimeout == 0 {
+			child.RunTimeout = g.o.Timeout
+		}
+		b = backend.Isolate(b, child)
+	}
+	return b, b.Usable()
+}
+
+// cacheDir is a folder of this module's under the user's cache.
+func cacheDir(name string) (string, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("coreml: %w: %w", fault.Load, err)
+	}
+	return filepath.Join(base, "coreml", name), nil
+}
+
+// load puts the model's program together.
+func (g *guard) load(ctx context.Context) (backend.Program, error) {
+	b, err := g.primary()
+	if err != nil {
+		return nil, err
+	}
+	g.key = telemetry.Key{Model: g.name, Backend: b.Name()}
+	if g.o.Fallback == nil && !g.o.WarmStart {
+		p, err := g.loadOne(ctx, b, g.key)
+		if err != nil {
+			return nil, err
+		}
+		p = g.wrapped(p)
+		if g.o.Shadow == nil {
+			return p, nil
+		}
+		ref, err := g.reference(ctx, nil)
+		if err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		return g.shadowed(p, ref), nil
+	}
+	return g.chain(ctx, b)
+}
+
+func (g *guard) loadOne(ctx context.Context, b backend.Backend, k telemetry.Key) (backend.Program, error) {
+	return backend.Observe(b, k, g.to).Load(ctx, g.file, g.config())
+}
+
+func (g *guard) wrapped(p backend.Program) backend.Program {
+	if g.o.Wrap == nil {
+		return p
+	}
+	return backend.Wrap(p, func(next backend.Predict) backend.Predict { return g.o.Wrap(Predictor(next)) })
+}
+
+// chain is the backend with its fallback.
+func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, error) {
+	o := Fallback{}
+	if g.o.Fallback != nil {
+		o = *g.o.Fallback
+	}
+	standIn, err := choose(o.To)
+	if err != nil {
+		return nil, err
+	}
+	second := telemetry.Key{Model: g.name, Backend: standIn.Name()}
+	last, lastErr := g.loadOne(ctx, standIn, second)
+	if g.key.Backend == second.Backend { // the same, but for what Wrap does
+		g.key.Backend += "-wrapped"
+	}
+	g.breaker = breaker.New(breaker.Key(g.key), g.o.Breaker, breaker.Hooks{OnChange: g.moved})
+	first, err := g.warm(b, last, lastErr)
+	if err != nil {
+		if last != nil {
+			err = errors.Join(err, last.Close())
+		}
+		return nil, err
+	}
+	links := []backend.Link{{Key: g.key, Program: first, Breaker: g.breaker, Prompt: g.o.Wrap == nil}}
+	f := backend.FallbackOptions{Reserve: o.Reserve, Attempt: o.Attempt, Checkpoint: o.Checkpoint, Observer: g.to, Accept: g.accept()}
+	if f.Attempt == 0 {
+		f.Attempt = time.Minute
+	}
+	if last != nil {
+		links = append(links, backend.Link{Key: second, Program: last, Prompt: true})
+	}
+	if g.o.Shadow != nil {
+		ref, err := g.reference(ctx, last)
+		if err != nil {
+			return nil, errors.Join(err, backend.Fallback(f, links...).Close())
+		}
+		f.Check = backend.Check(g.o.Shadow.Limits)
+		links[0].Program = g.shadowed(first, ref)
+	}
+	return backend.Fallback(f, links...), nil
+}
+
+// warm is the backend's program, which may be on its way. It is an error if
+// neither it nor the stand-in could be loaded.
+func (g *guard) warm(b backend.Backend, last backend.Program, lastErr error) (backend.Program, error) {
+	attempts := 0
+	load := func(ctx context.Context) (backend.Program, error) {
+		p, err := g.loadOne(ctx, b, g.key)
+		if attempts++; attempts == 1 {
+			g.first = err
+		}
+		if err != nil {
+			return nil, err
+		}
+		return g.wrapped(p), nil
+	}
+	o := backend.WarmOptions{Key: g.key, Observer: g.to, Wait: !g.o.WarmStart || last == nil}
+	if g.o.WarmStart && last != nil {
+		var limits map[string]Limits
+		if g.o.Shadow != nil {
+			limits = g.o.Shadow.Limits
+		}
+		o.Reference, o.Check = last, backend.Check(limits)
+	}
+	w := backend.Warm(load, o)
+	if last != nil || g.first == nil {
+		return w, nil
+	}
+	return nil, errors.Join(g.first, lastErr, w.Close())
+}
+
+// reference is who recomputes answers for Shadow.
+func (g *guard) reference(ctx context.Context, last backend.Program) (backend.Program, error) {
+	by := g.o.Shadow.By
+	if by == "" && last != nil {
+		return last, nil
+	}
+	if by == "" {
+		by = "cpu"
+		if g.o.Backend == "" || g.o.Backend == "cpu" {
+			by = "reference"
+		}
+	}
+	b, err := choose(by)
+	if err != nil {
+		return nil, err
+	}
+	g.extra, err = b.Load(ctx, g.file, g.config())
+	return g.extra, err
+}
+
+func (g *guard) shadowed(p, ref backend.Program) backend.Program {
+	s := g.o.Shadow
+	return backend.Shadow(p, ref, backend.ShadowOptions{
+		Key: g.key, Share: s.Share, Queue: s.Queue, Limits: s.Limits, Observer: g.to,
+		Drift: func(d Drift) {
+			if g.breaker != nil {
+				g.breaker.Drift(d.Err.Error())
+			}
+			if s.OnDrift != nil {
+				s.OnDrift(d)
+			}
+		},
+	})
+}
+
+// accept refuses answers that are not what the description says: an output that
+// is absent, or a tensor of another size where every size is fixed.
+func (g *guard) accept() func(Features) error {
+	f, err := g.file.Description.FunctionNamed(g.o.Function)
+	if err != nil {
+		return nil // whoever loads it says so
+	}
+	fixed := true
+	for i := range f.Inputs {
+		fixed = fixed && !flexible(&f.Inputs[i])
+	}
+	return func(out Features) error {
+		for i := range f.Outputs {
+			d := &f.Outputs[i]
+			v, ok := out[d.Name]
+			if !ok && !d.Optional {
+				return fmt.Errorf("output %q is missing", d.Name)
+			}
+			t, ok := v.(*tensor.Tensor)
+			if !ok || d.Tensor == nil || len(d.Tensor.Shape) == 0 || !fixed || flexible(d) {
+				continue
+			}
+			if n, ok := tensor.Elements(d.Tensor.Shape); ok && n > 0 && n != t.Len() {
+				return fmt.Errorf("output %q has shape %v, want %v", d.Name, t.Shape(), d.Tensor.Shape)
+			}
+		}
+		return nil
+	}
+}
+
+func flexible(f *Feature) bool {
+	if t := f.Tensor; t != nil {
+		return len(t.ShapeRange) > 0 || len(t.EnumeratedShapes) > 0 || t.Shape == nil
+	}
+	i := f.Image
+	return i != nil && (i.WidthRange != nil || i.HeightRange != nil || len(i.EnumeratedSizes) > 0)
+}
+
+// moved tells of a transition of the breaker.
+func (g *guard) moved(c breaker.Change) {
+	g.to.Observe(telemetry.Event{Type: telemetry.Moved, Key: g.key, Time: c.At, Reason: c.Reason.Rule,
+		From: c.From.String(), To: c.To.String(), Detail: c})
+}
+
+func (g *guard) byHand(do func(*breaker.Breaker, string), reason string) error {
+	if g.breaker == nil {
+		return fmt.Errorf("coreml: %w: the model has no fallback, and so no breaker", ErrUnsupported)
+	}
+	do(g.breaker, reason)
+	return nil
+}
+
+func (g *guard) breakers() []BreakerStatus {
+	if g.breaker == nil {
+		return nil
+	}
+	return []BreakerStatus{g.breaker.Status()}
+}
+
+func (g *guard) snapshot(p backend.Program) Telemetry { return g.metrics.Snapshot() }
+
+// close ends what is beside the program.
+func (g *guard) close() error {
+	var all []error
+	if g.extra != nil {
+		all = append(all, g.extra.Close())
+	}
+	if g.log != nil {
+		all = append(all, g.log.Close())
+	}
+	return errors.Join(all...)
+}

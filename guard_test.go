@@ -1,0 +1,248 @@
+package coreml_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"coreml"
+	"coreml/internal/status"
+	"coreml/tensor"
+)
+
+const classifier = "testdata/cases/tiny_classifier/model.mlpackage"
+
+func open(t *testing.T, path string, o coreml.Options) *coreml.Model {
+	t.Helper()
+	m, err := coreml.Open(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func ask(t *testing.T, m *coreml.Model, by string) coreml.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := m.PredictWith(ctx, coreml.Request{In: coreml.Features{"image": redSquare()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Out["classLabel"] != "red" || r.Backend != by {
+		t.Errorf("%v by %+v, want red by %s", r.Out["classLabel"], r.Dispatch, by)
+	}
+	return r
+}
+
+func TestModelWithoutOptionsCounts(t *testing.T) {
+	m := open(t, classifier, coreml.Options{})
+	for range 3 {
+		if d := ask(t, m, "cpu").Dispatch; d.Fallback {
+			t.Errorf("%+v", d)
+		}
+	}
+	s := m.Telemetry()
+	if len(s.Series) != 1 || s.Series[0].Inference.Succeeded != 3 || s.Series[0].Load.Succeeded != 1 || s.Series[0].Model != "model.mlpackage" {
+		t.Errorf("%+v", s.Series)
+	}
+	if err := m.Trip("no reason"); !errors.Is(err, coreml.ErrUnsupported) || m.Breakers() != nil {
+		t.Errorf("tripping what has no breaker: %v", err)
+	}
+}
+
+// fragile is a backend that fails while it is told to.
+func fragile(broken *atomic.Bool) func(coreml.Predictor) coreml.Predictor {
+	return func(next coreml.Predictor) coreml.Predictor {
+		return func(ctx context.Context, in coreml.Features) (coreml.Features, error) {
+			if broken.Load() {
+				return nil, errors.New("the device is gone")
+			}
+			return next(ctx, in)
+		}
+	}
+}
+
+func TestFallbackByOptions(t *testing.T) {
+	var broken atomic.Bool
+	log := filepath.Join(t.TempDir(), "events.jsonl")
+	m, err := coreml.Open(classifier, coreml.Options{Wrap: fragile(&broken), Fallback: &coreml.Fallback{}, EventLog: log,
+		Breaker: coreml.Breaker{Backoff: 50 * time.Millisecond, Probes: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, m, "cpu")
+	broken.Store(true)
+	for range 20 {
+		if d := ask(t, m, "cpu").Dispatch; !d.Fallback || d.Requested != "cpu-wrapped" || d.Reason == "" {
+			t.Errorf("%+v", d)
+		}
+	}
+	if b := m.Breakers(); b[0].Trips == 0 {
+		t.Errorf("%+v", b)
+	}
+	broken.Store(false)
+	for end := time.Now().Add(10 * time.Second); ask(t, m, "cpu").Fallback; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not come back: %+v", m.Breakers())
+		}
+	}
+	if err := m.Hold("for an hour"); err != nil {
+		t.Fatal(err)
+	}
+	if d := ask(t, m, "cpu").Dispatch; !strings.Contains(d.Reason, "for an hour") {
+		t.Errorf("%+v", d)
+	}
+	if err := m.Reset("it is over"); err != nil || ask(t, m, "cpu").Fallback {
+		t.Errorf("reset: %v", err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(log)
+	if err != nil || !strings.Contains(string(b), "the device is gone") || !strings.Contains(string(b), "breaker") {
+		t.Errorf("%v, event log:\n%.500s", err, b)
+	}
+}
+
+func TestShadowByOptions(t *testing.T) {
+	drifts := make(chan coreml.Drift, 10)
+	m := open(t, classifier, coreml.Options{
+		Fallback: &coreml.Fallback{},
+		Shadow:   &coreml.Shadow{Share: 1, OnDrift: func(d coreml.Drift) { drifts <- d }},
+		Wrap: func(next coreml.Predictor) coreml.Predictor {
+			return func(ctx context.Context, in coreml.Features) (coreml.Features, error) {
+				out, err := next(ctx, in)
+				out["classLabel"] = "green"
+				return out, err
+			}
+		},
+	})
+	_, err := m.Predict(ctx, coreml.Features{"image": redSquare()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := <-drifts; !errors.Is(d.Err, coreml.ErrDrift) || d.Got["classLabel"] != "green" || d.Want["classLabel"] != "red" {
+		t.Errorf("%+v", d)
+	}
+	if d := ask(t, m, "cpu").Dispatch; !d.Fallback || !strings.Contains(d.Reason, "drift") {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestShadowWithoutFallback(t *testing.T) {
+	m := open(t, classifier, coreml.Options{Shadow: &coreml.Shadow{Share: 1}})
+	ask(t, m, "cpu")
+	for end := time.Now().Add(10 * time.Second); m.Telemetry().Series[0].Shadow.Compared == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing is compared")
+		}
+	}
+	if s := m.Telemetry().Series[0].Shadow; s.Drifted != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestIsolatedWithWarmStart(t *testing.T) {
+	m := open(t, classifier, coreml.Options{Isolate: &coreml.Isolation{}, WarmStart: true})
+	if d := ask(t, m, "cpu").Dispatch; !d.Fallback || d.Requested != "cpu-isolated" {
+		t.Errorf("the first answer: %+v", d)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		r, err := m.PredictWith(ctx, coreml.Request{In: coreml.Features{"image": redSquare()}})
+		if err != nil || r.Out["classLabel"] != "red" {
+			t.Fatal(r, err)
+		}
+		if !r.Fallback {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("traffic does not move: %+v", r.Dispatch)
+		}
+	}
+}
+
+func TestGuardedState(t *testing.T) {
+	var broken atomic.Bool
+	m := open(t, "testdata/cases/sta_accumulators/model.mlpackage", coreml.Options{Wrap: fragile(&broken), Fallback: &coreml.Fallback{}})
+	plain := open(t, "testdata/cases/sta_accumulators/model.mlpackage", coreml.Options{})
+	var states [2]*coreml.State
+	for i, m := range []*coreml.Model{m, plain} {
+		st, err := m.NewState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		states[i] = st
+	}
+	for i := range 6 {
+		broken.Store(i%3 == 1)
+		x := tensor.New(tensor.Float32, 3, 4)
+		tensor.Data[float32](x)[i] = float32(i + 1)
+		in := coreml.Features{"x": x, "slot": tensor.Of([]int32{0})}
+		got, want := coreml.Features{}, coreml.Features{}
+		if err := errors.Join(m.PredictInto(ctx, in, got, states[0]), plain.PredictInto(ctx, in, want, states[1])); err != nil {
+			t.Fatal(err)
+		}
+		for name, w := range want {
+			if g := got[name].(*tensor.Tensor); string(g.Bytes()) != string(w.(*tensor.Tensor).Bytes()) {
+				t.Errorf("step %d, output %q: %v, want %v", i, name, g.Float32s(), w.(*tensor.Tensor).Float32s())
+			}
+		}
+	}
+}
+
+func TestTimeoutByOptions(t *testing.T) {
+	m := open(t, classifier, coreml.Options{Timeout: 20 * time.Millisecond, Wrap: func(coreml.Predictor) coreml.Predictor {
+		return func(ctx context.Context, _ coreml.Features) (coreml.Features, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+	}})
+	if _, err := m.Predict(ctx, coreml.Features{"image": redSquare()}); !errors.Is(err, coreml.ErrTimeout) {
+		t.Error(err)
+	}
+}
+
+func TestStatusIsServedWhileAModelIsOpen(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	dir, err := status.Dir()
+	if err != nil {
+		t.Skip("this system has no folder for caches: ", err)
+	}
+	m, err := coreml.Open(classifier, coreml.Options{Status: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, m, "cpu")
+	all, err := status.List(dir)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	b, err := status.Get(all[0])
+	var s coreml.Status
+	if err := errors.Join(err, json.Unmarshal(b, &s)); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Models) != 1 || s.Models[0].Name != "model.mlpackage" || s.Models[0].Telemetry.Series[0].Inference.Succeeded != 1 {
+		t.Errorf("%s", b)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if all, err := status.List(dir); err != nil || len(all) != 0 {
+		t.Errorf("afterwards: %+v, %v", all, err)
+	}
+}
