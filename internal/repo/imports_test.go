@@ -12,7 +12,7 @@ var layers = [][]string{
 	{"tensor", "internal/fault", "internal/spec", "internal/atomicfile", "internal/kernel/cpu", "internal/repo"},
 	{"internal/kernel/cpu/guard", "internal/kernel/dw", "internal/kernel/gemm", "internal/kernel/vec", "internal/kernel/window",
 		"internal/kernel/wino", "internal/breaker", "internal/telemetry", "internal/isolate", "internal/status"},
-	{"internal/graph"},
+	{"internal/graph", "internal/telemetry/prom"},
 	{"internal/ops"},
 	{"internal/eval", "internal/mlmodel"},
 	{"internal/lower", "internal/picture"},
