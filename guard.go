@@ -81,6 +81,9 @@ func (g *guard) primary() (backend.Backend, error) {
 		}
 		b = backend.Isolate(b, child)
 	}
+	if g.o.Wrap != nil {
+		b = backend.Wrap(b, func(next backend.Predict) backend.Predict { return g.o.Wrap(Predictor(next)) })
+	}
 	return b, b.Usable()
 }
 
@@ -99,13 +102,12 @@ func (g *guard) load(ctx context.Context) (backend.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.key = telemetry.Key{Model: g.name, Backend: b.Name()}
+	g.key = g.keyOf(b)
 	if g.o.Fallback == nil && !g.o.WarmStart {
 		p, err := g.loadOne(ctx, b, g.key)
 		if err != nil {
 			return nil, err
 		}
-		p = g.wrapped(p)
 		if g.o.Shadow == nil {
 			return p, nil
 		}
@@ -118,15 +120,15 @@ func (g *guard) load(ctx context.Context) (backend.Program, error) {
 	return g.chain(ctx, b)
 }
 
-func (g *guard) loadOne(ctx context.Context, b backend.Backend, k telemetry.Key) (backend.Program, error) {
-	return backend.Observe(b, k, g.to).Load(ctx, g.file, g.config())
+// unit is what all backends of this version run on.
+const unit = "cpu"
+
+func (g *guard) keyOf(b backend.Backend) telemetry.Key {
+	return telemetry.Key{Model: g.name, Backend: b.Name(), Unit: unit}
 }
 
-func (g *guard) wrapped(p backend.Program) backend.Program {
-	if g.o.Wrap == nil {
-		return p
-	}
-	return backend.Wrap(p, func(next backend.Predict) backend.Predict { return g.o.Wrap(Predictor(next)) })
+func (g *guard) loadOne(ctx context.Context, b backend.Backend, k telemetry.Key) (backend.Program, error) {
+	return backend.Observe(b, k, g.to).Load(ctx, g.file, g.config())
 }
 
 // chain is the backend with its fallback.
@@ -139,11 +141,8 @@ func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, 
 	if err != nil {
 		return nil, err
 	}
-	second := telemetry.Key{Model: g.name, Backend: standIn.Name()}
+	second := g.keyOf(standIn)
 	last, lastErr := g.loadOne(ctx, standIn, second)
-	if g.key.Backend == second.Backend { // the same, but for what Wrap does
-		g.key.Backend += "-wrapped"
-	}
 	g.breaker = breaker.New(breaker.Key(g.key), g.o.Breaker, breaker.Hooks{OnChange: g.moved})
 	first, err := g.warm(b, last, lastErr)
 	if err != nil {
@@ -180,10 +179,7 @@ func (g *guard) warm(b backend.Backend, last backend.Program, lastErr error) (ba
 		if attempts++; attempts == 1 {
 			g.first = err
 		}
-		if err != nil {
-			return nil, err
-		}
-		return g.wrapped(p), nil
+		return p, err
 	}
 	o := backend.WarmOptions{Key: g.key, Observer: g.to, Wait: !g.o.WarmStart || last == nil}
 	if g.o.WarmStart && last != nil {

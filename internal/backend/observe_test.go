@@ -62,7 +62,7 @@ func TestObserveTellsLoadsAndRuns(t *testing.T) {
 }
 
 func TestWrapPutsAFunctionAroundEachElement(t *testing.T) {
-	p := backend.Wrap(&summing{name: "s"}, func(next backend.Predict) backend.Predict {
+	p, err := backend.Wrap(loadable{p: &summing{name: "s"}}, func(next backend.Predict) backend.Predict {
 		return func(ctx context.Context, in tensor.Features) (tensor.Features, error) {
 			v := tensor.Data[float32](in["x"].(*tensor.Tensor))[0]
 			if v == 3 {
@@ -70,13 +70,16 @@ func TestWrapPutsAFunctionAroundEachElement(t *testing.T) {
 			}
 			return next(ctx, tensor.Features{"x": tensor.Of([]float32{v * 10})})
 		}
-	})
+	}).Load(context.Background(), nil, backend.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	given := tensor.New(tensor.Float32, 1)
 	j := &backend.Job{In: []tensor.Features{x(1)[0], x(2)[0]}, Out: []tensor.Features{{"y": given}, nil}}
 	if err := p.Run(context.Background(), j); err != nil {
 		t.Fatal(err)
 	}
-	if y(j) != 10 || j.Out[0]["y"] != given || tensor.Data[float32](j.Out[1]["y"].(*tensor.Tensor))[0] != 20 || j.Dispatch.Unit != "s unit" {
+	if y(j) != 10 || j.Out[0]["y"] != given || tensor.Data[float32](j.Out[1]["y"].(*tensor.Tensor))[0] != 20 || j.Dispatch != (backend.Dispatch{Backend: "loadable-wrapped", Unit: "s unit"}) {
 		t.Errorf("%v, %+v", j.Out, j.Dispatch)
 	}
 	if err := p.Run(context.Background(), &backend.Job{In: x(3), Out: make([]tensor.Features, 1)}); err == nil || err.Error() != "three" {

@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"internal/engine", "internal/apple", "internal/backend/chaos"},
 	{"."},
 	{"internal/verify"},
-	{"cmd/coreml"},
+	{"cmd/coreml", "examples/guarded"},
 }
 
 // planned are packages that may not be there yet.
