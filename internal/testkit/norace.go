@@ -1,5 +1,7 @@
 //go:build !race
 
-package coreml_test
+package testkit
 
-const raceEnabled = false
+// Race reports whether the race detector is on: it makes everything many times
+// slower and allocates by itself.
+const Race = false

@@ -1,6 +1,7 @@
 //go:build race
 
-package coreml_test
+package testkit
 
-// raceEnabled: the race detector allocates by itself.
-const raceEnabled = true
+// Race reports whether the race detector is on: it makes everything many times
+// slower and allocates by itself.
+const Race = true
