@@ -4,7 +4,7 @@ export CGO_ENABLED ?= 0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: all build test noasm race vet staticcheck cross generate fuzz check check-long isolate-faults
+.PHONY: all build test noasm race vet staticcheck cross generate fuzz check check-long isolate-faults faults
 all: build vet test
 
 build:
@@ -49,3 +49,8 @@ check: build vet staticcheck cross test noasm race
 FAULTS ?= 1000
 isolate-faults:
 	COREML_ISOLATE_FAULTS=$(FAULTS) $(GO) test -count=1 -timeout 30m -run 'Isolate|Canary' -v ./internal/backend
+
+# One fault after the other under 64 callers; prints who answered, and how soon the breaker opened and closed.
+FAULTSTIME ?= 60s
+faults:
+	COREML_FAULTS=$(FAULTSTIME) $(GO) test -count=1 -v -run TestFaults ./internal/backend/chaos

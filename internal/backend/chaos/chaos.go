@@ -44,7 +44,7 @@ const (
 	Panic  Kind = "panic"
 	Wrong  Kind = "wrong numbers"
 	NaN    Kind = "NaN"
-	Shape  Kind = "wrong shape"
+	Shape  Kind = "wrong shape" // of tensors; other outputs are missing
 	Memory Kind = "memory"
 	Exit   Kind = "exit"
 	Load   Kind = "load" // loading fails; a loaded program is well
@@ -194,6 +194,10 @@ func (p *program) Run(ctx context.Context, j *backend.Job) error {
 	j.Dispatch.Backend = "chaos"
 	for _, out := range j.Out {
 		for name, v := range out {
+			if _, ok := v.(*tensor.Tensor); !ok && f.Kind == Shape {
+				delete(out, name)
+				continue
+			}
 			out[name] = spoilt(f.Kind, v)
 		}
 	}
