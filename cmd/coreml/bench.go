@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 type benchFlags struct {
 	openFlags
+	guardFlags
 	inputs, dump               string
 	seconds                    float64
 	top                        int
@@ -67,7 +69,8 @@ that long and at least that often and prints {"lat_ms":[…]}.`,
 	f.BoolVar(&o.serve, "serve", false, "answer GO lines on stdin")
 	f.StringVar(&o.dump, "dump", "", "file for the first output of the first call, as raw little-endian float32")
 	f.BoolVar(&o.json, "json", false, "print one line of JSON")
-	o.add(f)
+	o.openFlags.add(f)
+	o.guardFlags.add(f)
 	return c
 }
 
@@ -115,12 +118,20 @@ func bench(cmd *cobra.Command, o *benchFlags, path string) error {
 	if o.json {
 		return r.printJSON(cmd.OutOrStdout())
 	}
-	return r.print(cmd.OutOrStdout())
+	if err := r.print(cmd.OutOrStdout()); err != nil || !o.guarded() {
+		return err
+	}
+	t := s.model.Telemetry()
+	fmt.Fprintln(cmd.OutOrStdout())
+	return t.WriteSummary(cmd.OutOrStdout())
 }
 
 // prepare loads the model and makes the first round of calls.
 func prepare(ctx context.Context, o *benchFlags, path string) (*subject, error) {
 	opt, err := o.options()
+	if err == nil {
+		err = o.guardFlags.apply(&opt, path, os.Stderr)
+	}
 	if err != nil {
 		return nil, err
 	}

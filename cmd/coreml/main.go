@@ -34,6 +34,7 @@ var commands = []func() *cobra.Command{
 	benchCommand,
 	verifyCommand,
 	pipeCommand,
+	statusCommand,
 }
 
 func main() {

@@ -20,6 +20,7 @@ import (
 // predictFlags are what predict takes besides the flags of every run.
 type predictFlags struct {
 	openFlags
+	guardFlags
 	demoFlags
 	inputs, output, state, record string
 	values                        int
@@ -70,6 +71,7 @@ only tensor or picture.`,
 	f.IntVar(&o.values, "values", 64, "print tensors of up to so many elements whole")
 	f.BoolVar(&o.asJSON, "json", false, "print the outputs as JSON, whole")
 	o.openFlags.add(f)
+	o.guardFlags.add(f)
 	o.demoFlags.add(f)
 	return c
 }
@@ -77,6 +79,9 @@ only tensor or picture.`,
 func predict(cmd *cobra.Command, o *predictFlags, path string, assignments []string) error {
 	opt, err := o.options()
 	if err != nil {
+		return err
+	}
+	if err := o.guardFlags.apply(&opt, path, cmd.ErrOrStderr()); err != nil {
 		return err
 	}
 	d, err := coreml.Describe(path)
@@ -99,6 +104,9 @@ func predict(cmd *cobra.Command, o *predictFlags, path string, assignments []str
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	p.function = f
+	if p.dispatch.Fallback {
+		fmt.Fprintf(cmd.ErrOrStderr(), "answered by %s instead of %s: %s\n", p.dispatch.Backend, p.dispatch.Requested, p.dispatch.Reason)
+	}
 	if err := p.save(o); err != nil {
 		return err
 	}
@@ -135,6 +143,7 @@ type prediction struct {
 	in, out       coreml.Features
 	before, after coreml.Features // of the states; nil without --state
 	load, took    time.Duration
+	dispatch      coreml.Dispatch
 }
 
 func runOnce(ctx context.Context, path string, opt coreml.Options, o *predictFlags, in coreml.Features) (*prediction, error) {
@@ -155,10 +164,11 @@ func runOnce(ctx context.Context, path string, opt coreml.Options, o *predictFla
 	ctx, cancel := o.within(ctx)
 	defer cancel()
 	start = time.Now()
-	if err := m.PredictInto(ctx, in, p.out, st); err != nil {
+	r, err := m.PredictWith(ctx, coreml.Request{In: in, Out: p.out, State: st})
+	if err != nil {
 		return nil, err
 	}
-	p.took = time.Since(start)
+	p.took, p.dispatch = time.Since(start), r.Dispatch
 	if st != nil {
 		p.after, err = st.Save()
 	}

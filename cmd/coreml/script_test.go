@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/protobuf/proto"
@@ -42,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"npz":         makeNpz,
 			"unsupported": makeUnsupported,
 			"exitcode":    checkExitCode,
+			"awaitstatus": awaitStatus,
 		},
 	})
 }
@@ -127,4 +129,15 @@ func checkExitCode(ts *testscript.TestScript, _ bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("%s: ended with %s, want %s", strings.Join(args[1:], " "), fmt.Sprint(got), args[0])
 	}
+}
+
+// awaitStatus waits until a process shows a model.
+func awaitStatus(ts *testscript.TestScript, _ bool, _ []string) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec("coreml", "status"))
+		if strings.Contains(ts.ReadFile("stdout"), "model.mlpackage") {
+			return
+		}
+	}
+	ts.Fatalf("no process shows its models")
 }

@@ -54,7 +54,7 @@ func (o ShadowOptions) orDefaults() ShadowOptions {
 // Drifted is the evidence of an answer that parts from the reference.
 type Drifted struct {
 	In, Got, Want tensor.Features
-	Before        tensor.Features // the state before; nil: none was given
+	Before, After tensor.Features // the state, as the reference had it; nil: none was given
 	By, Reference string          // the backends
 	Differences   []Difference
 	Err           error // wraps fault.Drift
@@ -67,6 +67,7 @@ func Shadow(p, reference Program, o ShadowOptions) Program {
 	s := &shadow{Program: p, reference: reference, o: o.orDefaults()}
 	s.queue = make(chan sample, s.o.Queue)
 	s.life, s.end = context.WithCancel(context.Background())
+	s.closing = make(chan struct{})
 	s.work.Add(1)
 	go s.run()
 	return s
@@ -79,6 +80,8 @@ type shadow struct {
 	queue     chan sample
 	life      context.Context
 	end       context.CancelFunc
+	closing   chan struct{}
+	closed    sync.Once
 	work      sync.WaitGroup
 	answers   atomic.Uint64
 	dropped   atomic.Uint64
@@ -86,9 +89,9 @@ type shadow struct {
 
 // sample is an answer to be recomputed. It owns what it holds.
 type sample struct {
-	in, got, before tensor.Features
-	stateful        bool
-	by              string
+	in, got tensor.Features
+	before  tensor.Features // the state; nil: none was given
+	by      string
 }
 
 // due reports whether the n-th answer is one of the share, which are evenly spaced.
@@ -100,8 +103,8 @@ func (s *shadow) Run(ctx context.Context, j *Job) error {
 	if len(j.In) == 0 || !s.due(s.answers.Add(1)) {
 		return s.Program.Run(ctx, j)
 	}
-	x := sample{stateful: j.State != nil}
-	if x.stateful {
+	var x sample
+	if j.State != nil {
 		x.before = tensor.Features{}
 		if err := j.State.Save(x.before); err != nil {
 			return s.Program.Run(ctx, j) // which says what is wrong with it
@@ -134,7 +137,20 @@ func (s *shadow) run() {
 		select {
 		case x := <-s.queue:
 			s.recompute(x)
-		case <-s.life.Done():
+		case <-s.closing:
+			s.finish()
+			return
+		}
+	}
+}
+
+// finish recomputes what is in the queue already.
+func (s *shadow) finish() {
+	for {
+		select {
+		case x := <-s.queue:
+			s.recompute(x)
+		default:
 			return
 		}
 	}
@@ -144,39 +160,49 @@ func (s *shadow) recompute(x sample) {
 	ctx, cancel := context.WithTimeout(s.life, s.o.Timeout)
 	defer cancel()
 	start := time.Now()
-	want, by, err := s.want(ctx, x)
+	d := Drifted{In: x.in, Got: x.got, Before: x.before, By: x.by}
+	err := s.want(ctx, &d)
 	if err != nil {
 		s.drop() // the reference could not say
 		return
 	}
-	differences, err := judge(s.o.Limits, x.got, want)
-	e := telemetry.Event{Type: telemetry.Compared, Key: s.o.Key, Time: time.Now(), Duration: time.Since(start), Err: err}
-	if err != nil {
-		e.Detail = differences
-		s.o.Drift(Drifted{In: x.in, Got: x.got, Want: want, Before: x.before, By: x.by, Reference: by, Differences: differences, Err: err})
+	d.Differences, d.Err = judge(s.o.Limits, d.Got, d.Want)
+	e := telemetry.Event{Type: telemetry.Compared, Key: s.o.Key, Time: time.Now(), Duration: time.Since(start), Err: d.Err}
+	if d.Err != nil {
+		e.Detail = d.Differences
+		s.o.Drift(d)
 	}
 	s.o.Observer.Observe(e)
 }
 
-func (s *shadow) want(ctx context.Context, x sample) (tensor.Features, string, error) {
-	j := &Job{In: []tensor.Features{x.in}, Out: []tensor.Features{{}}}
-	if x.stateful {
-		st, err := restored(s.reference, x.before)
+// want fills in what the reference says.
+func (s *shadow) want(ctx context.Context, d *Drifted) error {
+	j := &Job{In: []tensor.Features{d.In}, Out: []tensor.Features{{}}}
+	if d.Before != nil {
+		st, err := restored(s.reference, d.Before)
 		if err != nil {
-			return nil, "", err
+			return err
 		}
 		defer st.Close()
 		j.State = st
 	}
 	if err := safely(ctx, s.reference, j); err != nil {
-		return nil, "", err
+		return err
 	}
-	return j.Out[0], j.Dispatch.Backend, nil
+	d.Want, d.Reference = j.Out[0], j.Dispatch.Backend
+	if j.State == nil {
+		return nil
+	}
+	d.After = tensor.Features{}
+	return j.State.Save(d.After)
 }
 
-// Close gives up what is in the queue.
+// Close compares what is in the queue, for as long as one recomputation may take.
 func (s *shadow) Close() error {
-	s.end()
+	s.closed.Do(func() { close(s.closing) })
+	t := time.AfterFunc(s.o.Timeout, s.end)
 	s.work.Wait()
+	t.Stop()
+	s.end()
 	return s.Program.Close()
 }

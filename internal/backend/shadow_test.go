@@ -67,7 +67,7 @@ func TestShadowFindsDriftAndKeepsTheEvidence(t *testing.T) {
 			t.Fatalf("%d drifts, want 2", len(got))
 		}
 		d := got[1]
-		if value(d.Before, "n") != 2 || value(d.In, "x") != 2 || value(d.Got, "y") != 5 || value(d.Want, "y") != 4 {
+		if value(d.Before, "n") != 2 || value(d.After, "n") != 4 || value(d.In, "x") != 2 || value(d.Got, "y") != 5 || value(d.Want, "y") != 4 {
 			t.Errorf("evidence %+v", d)
 		}
 		if !errors.Is(d.Err, fault.Drift) || d.By != "p" || d.Reference != "ref" || d.Differences[0].MaxError != 1 {
