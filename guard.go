@@ -28,7 +28,14 @@ type guard struct {
 	breaker *breaker.Breaker // nil: there is no fallback
 	key     telemetry.Key    // of the backend
 	extra   backend.Program  // a reference that nobody else closes; nil: none
-	first   error            // of the first attempt to load the backend
+	watched []watched
+	first   error // of the first attempt to load the backend
+}
+
+// watched is a program whose memory is measured with every snapshot.
+type watched struct {
+	key     telemetry.Key
+	program backend.Program
 }
 
 func newGuard(file *mlmodel.Model, name string, o Options) (*guard, error) {
@@ -58,12 +65,8 @@ func (g *guard) config() backend.Config {
 	return backend.Config{Function: g.o.Function, Threads: g.o.Threads, MemoryLimit: g.o.MemoryLimit, Preload: g.o.Preload, Level: g.o.level}
 }
 
-// primary is the backend of the options, in its child if it has one.
-func (g *guard) primary() (backend.Backend, error) {
-	b, err := choose(g.o.Backend)
-	if err != nil {
-		return nil, err
-	}
+// guarded is the backend of the options, in its child if it has one.
+func (g *guard) guarded(b backend.Backend) (backend.Backend, error) {
 	var child backend.IsolateOptions
 	if g.o.Isolate != nil {
 		child = *g.o.Isolate
@@ -98,26 +101,30 @@ func cacheDir(name string) (string, error) {
 
 // load puts the model's program together.
 func (g *guard) load(ctx context.Context) (backend.Program, error) {
-	b, err := g.primary()
+	b, err := choose(g.o.Backend)
 	if err != nil {
 		return nil, err
 	}
-	g.key = g.keyOf(b)
-	if g.o.Fallback == nil && !g.o.WarmStart {
-		p, err := g.loadOne(ctx, b, g.key)
-		if err != nil {
-			return nil, err
-		}
-		if g.o.Shadow == nil {
-			return p, nil
-		}
-		ref, err := g.reference(ctx, nil)
-		if err != nil {
-			return nil, errors.Join(err, p.Close())
-		}
-		return g.shadowed(p, ref), nil
+	if g.o.Fallback != nil || g.o.WarmStart {
+		return g.chain(ctx, b)
 	}
-	return g.chain(ctx, b)
+	if b, err = g.guarded(b); err != nil {
+		return nil, err
+	}
+	g.key = g.keyOf(b)
+	p, err := g.loadOne(ctx, b, g.key)
+	if err != nil {
+		return nil, err
+	}
+	g.watched = append(g.watched, watched{g.key, p})
+	if g.o.Shadow == nil {
+		return p, nil
+	}
+	ref, err := g.reference(ctx, nil)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return g.shadowed(p, ref), nil
 }
 
 // unit is what all backends of this version run on.
@@ -141,8 +148,19 @@ func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, 
 	if err != nil {
 		return nil, err
 	}
+	once := &loadedOnce{Backend: standIn}
 	second := g.keyOf(standIn)
-	last, lastErr := g.loadOne(ctx, standIn, second)
+	last, lastErr := g.loadOne(ctx, once, second)
+	if b.Name() == standIn.Name() && lastErr == nil && g.o.Isolate == nil && !g.o.Canary {
+		b = once // only what Wrap does tells them apart
+	}
+	if b, err = g.guarded(b); err != nil {
+		if last != nil {
+			err = errors.Join(err, last.Close())
+		}
+		return nil, err
+	}
+	g.key = g.keyOf(b)
 	g.breaker = breaker.New(breaker.Key(g.key), g.o.Breaker, breaker.Hooks{OnChange: g.moved})
 	first, err := g.warm(b, last, lastErr)
 	if err != nil {
@@ -156,7 +174,9 @@ func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, 
 	if f.Attempt == 0 {
 		f.Attempt = time.Minute
 	}
+	g.watched = append(g.watched, watched{g.key, first})
 	if last != nil {
+		g.watched = append(g.watched, watched{second, last})
 		links = append(links, backend.Link{Key: second, Program: last, Prompt: true})
 	}
 	if g.o.Shadow != nil {
@@ -168,6 +188,21 @@ func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, 
 		links[0].Program = g.shadowed(first, ref)
 	}
 	return backend.Fallback(f, links...), nil
+}
+
+// loadedOnce is a backend that loads its model once, and lends the program to all who load it again.
+type loadedOnce struct {
+	backend.Backend
+	program backend.Program
+}
+
+func (b *loadedOnce) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (backend.Program, error) {
+	if b.program != nil {
+		return backend.Borrow(b.program), nil
+	}
+	p, err := b.Backend.Load(ctx, m, c)
+	b.program = p
+	return p, err
 }
 
 // warm is the backend's program, which may be on its way. It is an error if
@@ -290,7 +325,13 @@ func (g *guard) breakers() []BreakerStatus {
 	return []BreakerStatus{g.breaker.Status()}
 }
 
-func (g *guard) snapshot(p backend.Program) Telemetry { return g.metrics.Snapshot() }
+func (g *guard) snapshot() Telemetry {
+	for _, w := range g.watched {
+		m := w.program.Capabilities().Memory
+		g.to.Observe(telemetry.Event{Type: telemetry.Measured, Key: w.key, Time: time.Now(), Memory: m.Weights + m.Activations})
+	}
+	return g.metrics.Snapshot()
+}
 
 // close ends what is beside the program.
 func (g *guard) close() error {

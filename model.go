@@ -172,7 +172,7 @@ func (m *Model) Close() error {
 }
 
 // Telemetry is what has been counted and timed since the model was opened.
-func (m *Model) Telemetry() Telemetry { return m.guard.snapshot(m.program) }
+func (m *Model) Telemetry() Telemetry { return m.guard.snapshot() }
 
 // Trip opens the breaker by hand: the fallback answers until a probe after the
 // back-off finds the backend well. ErrUnsupported: the model has no fallback.

@@ -33,11 +33,19 @@ var shown struct {
 	models []*Model
 }
 
-// show lets other processes see the model, if it is to.
+// show lets other processes see the model, if it is to. That the environment asks
+// for it is no reason to fail.
 func (g *guard) show(m *Model) error {
-	if v := os.Getenv("COREML_STATUS"); !g.o.Status && (v == "" || v == "0") {
-		return nil
+	if g.o.Status {
+		return serveStatus(m)
 	}
+	if v := os.Getenv("COREML_STATUS"); v != "" && v != "0" {
+		_ = serveStatus(m)
+	}
+	return nil
+}
+
+func serveStatus(m *Model) error {
 	shown.serving.Lock()
 	defer shown.serving.Unlock()
 	if shown.stop == nil {
@@ -45,9 +53,11 @@ func (g *guard) show(m *Model) error {
 		if err != nil {
 			return err
 		}
-		if shown.stop, err = status.Serve(dir, writeStatus); err != nil {
+		stop, err := status.Serve(dir, writeStatus)
+		if err != nil {
 			return err
 		}
+		shown.stop = stop
 	}
 	shown.mu.Lock()
 	defer shown.mu.Unlock()

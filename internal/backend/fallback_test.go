@@ -364,3 +364,23 @@ func TestFallbackProbesWithoutCheckAnswer(t *testing.T) {
 		p.Close()
 	})
 }
+
+// BenchmarkFallbackRun is what a chain adds to a run of its first program.
+func BenchmarkFallbackRun(b *testing.B) {
+	first := &summing{name: "first"}
+	chain := func(prompt bool) backend.Program {
+		return backend.Fallback(backend.FallbackOptions{}, backend.Link{Program: first, Breaker: breaker.New(breaker.Key{}, breaker.Options{}, breaker.Hooks{}), Prompt: prompt},
+			backend.Link{Program: &summing{name: "second"}, Prompt: true})
+	}
+	for name, p := range map[string]backend.Program{"direct": first, "prompt": chain(true), "with copies": chain(false)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			j := &backend.Job{In: x(1), Out: []tensor.Features{{}}}
+			for b.Loop() {
+				if err := p.Run(context.Background(), j); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
