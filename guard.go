@@ -228,7 +228,13 @@ func (g *guard) warm(b backend.Backend, last backend.Program, lastErr error) (ba
 	if last != nil || g.first == nil {
 		return w, nil
 	}
-	return nil, errors.Join(g.first, lastErr, w.Close())
+	why := errors.Join(g.first, lastErr)
+	for _, k := range []error{fault.Invalid, fault.Unsupported} {
+		if errors.Is(g.first, k) && errors.Is(lastErr, k) {
+			why = lastErr // it is the file, and once is enough
+		}
+	}
+	return nil, errors.Join(why, w.Close())
 }
 
 // reference is who recomputes answers for Shadow.
