@@ -14,6 +14,7 @@ import (
 	"coreml/internal/kernel/cpu"
 	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
+	"coreml/internal/passes"
 	"coreml/tensor"
 )
 
@@ -43,7 +44,7 @@ func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (_ back
 	if err != nil {
 		return nil, err
 	}
-	p := newProgram(fn, level, c)
+	p := newProgram(passes.Apply(fn), level, c)
 	p.feats = f
 	p.discard = m.Discard
 	err = p.rehearse(ctx)
@@ -226,7 +227,7 @@ func (f *features) rehearsals() [][][]int {
 	for i := range f.in {
 		most = max(most, len(f.in[i].enumerated()))
 	}
-	for k := range min(most, maxPlans) {
+	for k := range min(most, maxRehearsals) {
 		add(func(in *input) []int {
 			if e := in.enumerated(); len(e) > k {
 				return e[k]
@@ -238,6 +239,9 @@ func (f *features) rehearsals() [][][]int {
 	add(func(in *input) []int { return in.extreme(func(r mlmodel.Range) int { return r.Upper }) })
 	return all
 }
+
+// maxRehearsals bounds the enumerated shapes that are planned at load.
+const maxRehearsals = 16
 
 func sameShapes(a, b [][]int) bool {
 	for i := range a {

@@ -52,8 +52,9 @@ type planned struct {
 	seg *segment
 }
 
-// maxPlans is the number of segments kept for one place in the graph.
-const maxPlans = 16
+// Plans kept for one place in the graph: as many as planBytes hold, the last used
+// first, so that a decoder finds the lengths that it has seen.
+const planBytes = 8 << 20
 
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
 	crew.join()
@@ -100,9 +101,7 @@ func (p *program) segment(b *graph.Block, from int, known []graph.Operand) (*seg
 	l.plans = append(l.plans, planned{})
 	copy(l.plans[1:], l.plans)
 	l.plans[0] = planned{sig, seg}
-	if len(l.plans) > maxPlans {
-		l.plans = l.plans[:maxPlans]
-	}
+	l.trim()
 	return seg, nil
 }
 
@@ -121,6 +120,23 @@ func (p *program) makeSegment(pl *planner, b *graph.Block, from int, sig []graph
 	}
 	seg, err := pl.plan()
 	return seg, pl, err
+}
+
+// trim forgets the plans that have not been used for longest.
+func (l *planList) trim() {
+	total := 0
+	for i := range l.plans {
+		if total += l.plans[i].seg.bytes(); total > planBytes && i > 0 {
+			clear(l.plans[i:])
+			l.plans = l.plans[:i]
+			return
+		}
+	}
+}
+
+// bytes is about what a segment takes: a step with its operands and closure, and the tables of slots.
+func (s *segment) bytes() int {
+	return 512*len(s.steps) + 64*(len(s.fixed)+len(s.linked)) + 16*len(s.consts) + 128*len(s.exports) + 256
 }
 
 // matches compares what a plan was made for with what is known now.

@@ -10,34 +10,45 @@ import (
 	"coreml/tensor"
 )
 
-var attentionOps = []*graph.Op{{
-	Name: "scaled_dot_product_attention", Since: graph.IOS18,
-	Doc: "softmax(query·keyᵀ/√E + attn_mask)·value over the last two dimensions; a mask of bools says which keys take part.",
-	Inputs: []graph.Input{
-		graph.In("query", graph.Float), graph.In("key", graph.Float), graph.In("value", graph.Float),
-		graph.Opt("attn_mask", graph.Float|graph.Bool),
-	},
-	Infer: func(c *graph.Call) ([]graph.Type, error) {
-		a, err := newAttention(c)
-		if err != nil {
-			return nil, err
-		}
-		return []graph.Type{graph.TensorOf(c.Type(0).DType, a.shape...)}, nil
-	},
-	Prepare: func(c *graph.Call) (graph.Step, error) {
-		a, err := newAttention(c)
-		if err != nil {
-			return graph.Step{}, err
-		}
-		return a.step(c), nil
-	},
-	Fit: func(c *graph.Call, f graph.Form) graph.Fit {
-		if f != graph.Half {
-			return graph.Fit{}
-		}
-		return graph.Fit{In: 1<<c.At(1) | 1<<c.At(2)}
-	},
-}}
+var attentionOps = []*graph.Op{attentionOp("scaled_dot_product_attention",
+	"softmax(query·keyᵀ/√E + attn_mask)·value over the last two dimensions; a mask of bools says which keys take part.")}
+
+// GroupedAttention is attention [B, H, L, E] whose keys and values have fewer
+// heads, each for a group of the query's in a row. It stands for attention over
+// repeated heads; it has no opset and can never come from, or go to, a file.
+var GroupedAttention = attentionOp(groupedAttention, "Attention in which groups of heads share keys and values.")
+
+const groupedAttention = "grouped_attention"
+
+func attentionOp(name, doc string) *graph.Op {
+	return &graph.Op{
+		Name: name, Since: graph.IOS18, Doc: doc,
+		Inputs: []graph.Input{
+			graph.In("query", graph.Float), graph.In("key", graph.Float), graph.In("value", graph.Float),
+			graph.Opt("attn_mask", graph.Float|graph.Bool),
+		},
+		Infer: func(c *graph.Call) ([]graph.Type, error) {
+			a, err := newAttention(c)
+			if err != nil {
+				return nil, err
+			}
+			return []graph.Type{graph.TensorOf(c.Type(0).DType, a.shape...)}, nil
+		},
+		Prepare: func(c *graph.Call) (graph.Step, error) {
+			a, err := newAttention(c)
+			if err != nil {
+				return graph.Step{}, err
+			}
+			return a.step(c), nil
+		},
+		Fit: func(c *graph.Call, f graph.Form) graph.Fit {
+			if f != graph.Half {
+				return graph.Fit{}
+			}
+			return graph.Fit{In: 1<<c.At(1) | 1<<c.At(2)}
+		},
+	}
+}
 
 // attention is a batch of products softmax(Q·Kᵀ/√e)·V with l queries and s keys.
 // Keys are treated in blocks: a running maximum and sum per query replace the
@@ -91,10 +102,16 @@ func newAttention(c *graph.Call) (*attention, error) {
 	if a.s == 0 || a.e == 0 {
 		return nil, c.Errorf(1, "shape %v, want at least one key of one element", k)
 	}
-	batch := q[:rank-2]
-	for arg, s := range [][]int{q, k, v} {
-		if b, err := broadcast(batch, s[:rank-2]); err != nil || !slices.Equal(b, batch) {
-			return nil, c.Errorf(arg, "shape %v, want to repeat over %v, as in query", s, batch)
+	batch, kb, vb := q[:rank-2], k[:rank-2], v[:rank-2]
+	if c.Op.Name == groupedAttention {
+		if rank != 4 || k[1] == 0 || k[1] != v[1] || q[1]%k[1] != 0 {
+			return nil, c.Errorf(1, "shape %v, want heads that share out the %d of query", k, q[1])
+		}
+		batch, kb, vb = []int{q[0], k[1], q[1] / k[1]}, []int{k[0], k[1], 1}, []int{v[0], v[1], 1}
+	}
+	for arg, s := range [][]int{batch, kb, vb} {
+		if b, err := broadcast(batch, s); err != nil || !slices.Equal(b, batch) {
+			return nil, c.Errorf(arg, "shape %v, want to repeat over %v, as in query", c.Shape(arg), q[:rank-2])
 		}
 	}
 	a.shape = append(slices.Clone(q[:rank-1]), a.ev)
@@ -102,7 +119,7 @@ func newAttention(c *graph.Call) (*attention, error) {
 		return nil, c.Errorf(0, "%v for %d keys: too many elements", a.shape, a.s)
 	}
 	a.batch = graph.TensorOf(0, batch...).Elements()
-	a.keyAt, a.valueAt = newWalk(batch, k[:rank-2]), newWalk(batch, v[:rank-2])
+	a.keyAt, a.valueAt = newWalk(batch, kb), newWalk(batch, vb)
 	return a, a.setMask(c)
 }
 

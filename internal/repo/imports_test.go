@@ -14,7 +14,7 @@ var layers = [][]string{
 		"internal/kernel/wino", "internal/breaker", "internal/telemetry", "internal/isolate", "internal/status"},
 	{"internal/graph", "internal/telemetry/prom"},
 	{"internal/ops"},
-	{"internal/eval", "internal/mlmodel"},
+	{"internal/eval", "internal/mlmodel", "internal/passes"},
 	{"internal/lower", "internal/picture"},
 	{"internal/backend", "internal/listing", "internal/testkit"},
 	{"internal/engine", "internal/apple", "internal/backend/chaos"},
