@@ -400,6 +400,10 @@ func (p *isolated) Close() error {
 			r.Release()
 		}
 	}
+	var d *isolate.Death
+	if errors.As(err, &d) && d.Innocent {
+		return nil // it was killed for a call that was given up before
+	}
 	if err != nil {
 		g.child.End("its program could not be closed")
 		return explainChild("close", fault.Runtime, err)

@@ -23,9 +23,6 @@ type ShadowOptions struct {
 	// Drift is told of answers beyond the limits, one at a time; nil: nobody is.
 	Drift    func(Drifted)
 	Observer telemetry.Observer // nil: nobody
-	// Dropped is told how many answers of the share were not compared so far,
-	// for want of room or of the reference's answer; nil: nobody is.
-	Dropped func(total uint64)
 }
 
 func (o ShadowOptions) orDefaults() ShadowOptions {
@@ -44,9 +41,6 @@ func (o ShadowOptions) orDefaults() ShadowOptions {
 	}
 	if o.Observer == nil {
 		o.Observer = telemetry.Func(func(telemetry.Event) {})
-	}
-	if o.Dropped == nil {
-		o.Dropped = func(uint64) {}
 	}
 	return o
 }
@@ -84,7 +78,6 @@ type shadow struct {
 	closed    sync.Once
 	work      sync.WaitGroup
 	answers   atomic.Uint64
-	dropped   atomic.Uint64
 }
 
 // sample is an answer to be recomputed. It owns what it holds.
@@ -127,7 +120,7 @@ func (s *shadow) Run(ctx context.Context, j *Job) error {
 }
 
 func (s *shadow) drop() {
-	s.o.Dropped(s.dropped.Add(1))
+	s.o.Observer.Observe(telemetry.Event{Type: telemetry.Compared, Key: s.o.Key, Time: time.Now(), Reason: "dropped"})
 }
 
 // run recomputes what is in the queue.

@@ -81,8 +81,12 @@ func TestShadowNeverWaits(t *testing.T) {
 		release := make(chan struct{})
 		p, ref := &summing{name: "p"}, &summing{name: "ref"}
 		ref.meddle = func(ctx context.Context) error { <-release; return nil }
-		var dropped uint64
-		s := backend.Shadow(p, ref, backend.ShadowOptions{Share: 1, Queue: 4, Dropped: func(n uint64) { dropped = n }})
+		dropped := 0
+		s := backend.Shadow(p, ref, backend.ShadowOptions{Share: 1, Queue: 4, Observer: telemetry.Func(func(e telemetry.Event) {
+			if e.Reason == "dropped" {
+				dropped++
+			}
+		})})
 		run(t, s, context.Background(), 0)
 		synctest.Wait() // the first is taken from the queue
 		for range 20 {

@@ -27,7 +27,7 @@ const (
 	Answered             // a request left the chain of backends: one for each request
 	Measured             // Memory was measured
 	Moved                // a breaker made a transition
-	Compared             // an answer was recomputed; Err is the drift, if any
+	Compared             // an answer was recomputed; Err is the drift, if any. Reason "dropped": it was not, for want of room or of a reference
 	Swapped              // traffic moved from one backend to another
 	types
 )

@@ -84,6 +84,7 @@ type series struct {
 type counters struct {
 	started, ended, late atomic.Int64
 	compared, drifted    atomic.Int64
+	dropped              atomic.Int64        // answers that should have been compared
 	ran                  [kinds]atomic.Int64 // by how they ended
 	answered             [kinds]atomic.Int64
 	_                    [64]byte
@@ -159,16 +160,24 @@ func (m *Metrics) Observe(e Event) {
 	case Answered:
 		m.answered(s, c, shard, &e)
 	case Compared:
-		c.compared.Add(1)
-		if e.Err != nil {
-			c.drifted.Add(1)
-		}
+		c.countCompared(&e)
 	case Compiled:
 		s.compile.add(&e)
 	case Loaded:
 		s.load.add(&e)
 	case Moved:
 		s.moved(&e)
+	}
+}
+
+func (c *counters) countCompared(e *Event) {
+	if e.Reason == "dropped" {
+		c.dropped.Add(1)
+		return
+	}
+	c.compared.Add(1)
+	if e.Err != nil {
+		c.drifted.Add(1)
 	}
 }
 

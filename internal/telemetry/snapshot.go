@@ -82,6 +82,7 @@ type Memory struct {
 type Shadow struct {
 	Compared int64 `json:"compared"`
 	Drifted  int64 `json:"drifted"`
+	Dropped  int64 `json:"dropped"` // should have been, and were not
 }
 
 // BreakerStatus is where a breaker went last.
@@ -115,6 +116,7 @@ func (s *series) snapshot(k Key) Series {
 		i.Late += c.late.Load()
 		out.Shadow.Compared += c.compared.Load()
 		out.Shadow.Drifted += c.drifted.Load()
+		out.Shadow.Dropped += c.dropped.Load()
 		for k := range kinds {
 			ran[k] += c.ran[k].Load()
 			answered[k] += c.answered[k].Load()

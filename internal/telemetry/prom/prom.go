@@ -165,6 +165,7 @@ func (e *emitter) series(s *telemetry.Series) {
 	e.gauge(peak, s.Memory.Peak)
 	e.count(compared, s.Shadow.Compared-s.Shadow.Drifted, "equal")
 	e.count(compared, s.Shadow.Drifted, "drifted")
+	e.count(compared, s.Shadow.Dropped, "dropped")
 	e.breaker(s.Breaker)
 }
 
