@@ -30,7 +30,7 @@ func inferCall(c *graph.Call) (inferred, error) {
 		r.consts = ks
 		return r, err
 	}
-	types, err := c.Op.Infer(c)
+	types, err := c.Infer()
 	if err != nil {
 		return r, err
 	}

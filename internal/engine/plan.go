@@ -126,6 +126,9 @@ func (p *planner) infer() error {
 		if err != nil {
 			return located(n, fault.As(fault.Invalid, err))
 		}
+		if err := p.affords(c, r); err != nil {
+			return located(n, err)
+		}
 		p.said = append(p.said, r)
 		p.learn(c, r)
 		if r.consts != nil {
@@ -136,6 +139,26 @@ func (p *planner) infer() error {
 			p.next = i + 1
 			return nil
 		}
+	}
+	return nil
+}
+
+// affords refuses results that alone take more than the memory limit, before steps are made
+// for them. A result no larger than the operands may be a view.
+func (p *planner) affords(c *graph.Call, r inferred) error {
+	limit := p.prog.config.MemoryLimit
+	if limit <= 0 || r.consts != nil {
+		return nil
+	}
+	var in, out int64
+	for _, o := range c.In {
+		in += int64(graph.Bytes(o.Type, graph.Plain, 1))
+	}
+	for _, t := range r.types {
+		out += int64(graph.Bytes(t, graph.Plain, 1))
+	}
+	if out > limit && out > in {
+		return fmt.Errorf("needs %d bytes for its results: %w: %d are allowed", out, fault.Limit, limit)
 	}
 	return nil
 }

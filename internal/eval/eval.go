@@ -141,7 +141,7 @@ func (m *Machine) node(n *graph.Node) error {
 // infer reads the values that Infer asks for out of memory: everything before the node has run.
 func (m *Machine) infer(c *graph.Call) ([]graph.Type, error) {
 	for {
-		types, err := c.Op.Infer(c)
+		types, err := c.Infer()
 		var need graph.NeedValue
 		if !errors.As(err, &need) {
 			return types, err

@@ -73,6 +73,19 @@ func NewCall(n *Node, level cpu.Level, look func(*Value) Operand) *Call {
 	return c
 }
 
+// Infer asks the operator for the types of the results. The types of the operands
+// were inferred as well, so that they may be others than the file declares.
+func (c *Call) Infer() ([]Type, error) {
+	for arg, in := range c.Op.Inputs {
+		for k := range c.Node.Args[arg] {
+			if t := c.In[c.first[arg]+k].Type; !in.Accept.Takes(t) {
+				return nil, c.Errorf(arg, "%v, want %v", t, in.Accept)
+			}
+		}
+	}
+	return c.Op.Infer(c)
+}
+
 // Has reports whether argument arg is given or has a default.
 func (c *Call) Has(arg int) bool { return c.first[arg] >= 0 || c.Op.Inputs[arg].def != nil }
 
