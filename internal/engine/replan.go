@@ -9,14 +9,14 @@ import (
 // not see the change stay as they are. It gives nil, and is not to be used again,
 // if the change reaches further than sizes: another fold, form or fusion.
 func (p *planner) replan(sig []graph.Operand) *segment {
-	changed := map[*graph.Value]bool{}
+	changed := marks{set: make([]bool, len(p.known))}
 	for _, o := range sig {
 		if o.Value == nil {
 			continue
 		}
 		if have := &p.known[o.Value.ID]; have.Value == nil || !sameOperand(have, &o) {
 			p.known[o.Value.ID] = o
-			changed[o.Value] = true
+			changed.add(o.Value)
 		}
 	}
 	for _, v := range p.needs {
@@ -39,8 +39,14 @@ func (p *planner) replan(sig []graph.Operand) *segment {
 	return p.emit()
 }
 
+// marks is a set of values.
+type marks struct{ set []bool }
+
+func (m marks) add(v *graph.Value)      { m.set[v.ID] = true }
+func (m marks) has(v *graph.Value) bool { return m.set[v.ID] }
+
 // reinfer follows a change through the nodes.
-func (p *planner) reinfer(changed map[*graph.Value]bool) bool {
+func (p *planner) reinfer(changed marks) bool {
 	for i, n := range p.block.Nodes[p.from:p.next] {
 		if !nodeSees(n, changed) {
 			continue
@@ -56,7 +62,7 @@ func (p *planner) reinfer(changed map[*graph.Value]bool) bool {
 				now.Const = r.consts[o]
 			}
 			if !sameOperand(&p.known[v.ID], &now) {
-				changed[v] = true
+				changed.add(v)
 			}
 		}
 		p.said[i] = r
@@ -66,10 +72,10 @@ func (p *planner) reinfer(changed map[*graph.Value]bool) bool {
 	return true
 }
 
-func nodeSees(n *graph.Node, changed map[*graph.Value]bool) bool {
+func nodeSees(n *graph.Node, changed marks) bool {
 	for _, a := range n.Args {
 		for _, v := range a {
-			if v.Const == nil && changed[v] {
+			if changed.has(v) {
 				return true
 			}
 		}
@@ -78,14 +84,14 @@ func nodeSees(n *graph.Node, changed map[*graph.Value]bool) bool {
 }
 
 // sees reports whether an operand or a result of the call, or of its Post, has changed.
-func (pc *pcall) sees(changed map[*graph.Value]bool) bool {
+func (pc *pcall) sees(changed marks) bool {
 	for i := range pc.call.In {
-		if v := pc.call.In[i].Value; v.Const == nil && changed[v] {
+		if v := pc.call.In[i].Value; changed.has(v) {
 			return true
 		}
 	}
 	for i := range pc.call.Out {
-		if changed[pc.call.Out[i].Value] {
+		if changed.has(pc.call.Out[i].Value) {
 			return true
 		}
 	}
@@ -95,7 +101,7 @@ func (pc *pcall) sees(changed map[*graph.Value]bool) bool {
 		}
 	}
 	for _, v := range pc.call.Node.Out {
-		if changed[v] {
+		if changed.has(v) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"coreml/internal/fault"
 	"coreml/internal/graph"
@@ -194,13 +195,21 @@ func Run(c *graph.Call, slots []graph.Slot, env graph.Env) error {
 	return nil
 }
 
+// folders are what Fold runs steps in.
+var folders = sync.Pool{New: func() any {
+	return &graph.Exec{Env: New(context.Background(), &graph.Function{}, cpu.Generic, 0)}
+}}
+
 // Fold computes a call whose operands are all constants, or whose operator is FromType.
 func Fold(c *graph.Call, types []graph.Type) ([]*graph.Const, error) {
-	slots := make([]graph.Slot, len(c.In)+len(c.Out))
+	f := folders.Get().(*graph.Exec)
+	defer folders.Put(f)
+	clear(f.Slots)
+	slots := append(f.Slots[:0], make([]graph.Slot, len(c.In)+len(c.Out))...)
+	f.Node, f.Slots, f.In, f.Out = c.Node, slots, f.In[:0], f.Out[:0]
 	x := graph.NewCall(c.Node, cpu.Generic, func(v *graph.Value) graph.Operand { return graph.Operand{} })
 	copy(x.In, c.In)
 	x.Store = packer{}
-	f := &graph.Exec{Node: c.Node, Slots: slots, Env: New(context.Background(), &graph.Function{}, cpu.Generic, 0)}
 	for i, o := range c.In {
 		slots[i] = graph.Slot{Shape: o.Type.Shape} // of an operator that looks at types only
 		if o.Const != nil {

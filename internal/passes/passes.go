@@ -2,7 +2,11 @@
 // results on every machine; the reference runs graphs without any of them.
 package passes
 
-import "coreml/internal/graph"
+import (
+	"slices"
+
+	"coreml/internal/graph"
+)
 
 // pass is one rewriting.
 type pass struct {
@@ -15,17 +19,59 @@ var pipeline = []pass{
 	{"share heads of attention", shareHeads},
 }
 
-// Apply gives the function with all passes applied. Nodes that nobody reads any
-// more stay in it; a plan leaves them out.
+// Apply gives the function with all passes applied, without nodes that nobody reads.
 func Apply(fn *graph.Function) *graph.Function {
 	out := *fn
 	for _, p := range pipeline {
-		out.Body = rewrite(&out, out.Body, p)
+		out.Body = rewrite(out.Body, p)
 	}
+	read := map[*graph.Value]bool{}
+	markOutputs(out.Body, read)
+	out.Body = sweep(out.Body, read)
 	return &out
 }
 
-func rewrite(fn *graph.Function, b *graph.Block, p pass) *graph.Block {
+// markOutputs marks what blocks give as their results.
+func markOutputs(b *graph.Block, read map[*graph.Value]bool) {
+	for _, v := range b.Outputs {
+		read[v] = true
+	}
+	for _, n := range b.Nodes {
+		for _, in := range n.Blocks {
+			markOutputs(in, read)
+		}
+	}
+}
+
+// sweep leaves out nodes without effect whose results are not read; read grows with what the others take.
+func sweep(b *graph.Block, read map[*graph.Value]bool) *graph.Block {
+	out := *b
+	out.Nodes = nil
+	for i := len(b.Nodes) - 1; i >= 0; i-- {
+		n := b.Nodes[i]
+		if !n.Op.Effect && !slices.ContainsFunc(n.Out, func(v *graph.Value) bool { return read[v] }) && len(n.Blocks) == 0 {
+			continue
+		}
+		if len(n.Blocks) > 0 {
+			inner := *n
+			inner.Blocks = make([]*graph.Block, len(n.Blocks))
+			for k, in := range n.Blocks {
+				inner.Blocks[k] = sweep(in, read)
+			}
+			n = &inner
+		}
+		for _, a := range n.Args {
+			for _, v := range a {
+				read[v] = true
+			}
+		}
+		out.Nodes = append(out.Nodes, n)
+	}
+	slices.Reverse(out.Nodes)
+	return &out
+}
+
+func rewrite(b *graph.Block, p pass) *graph.Block {
 	out := *b
 	out.Nodes = make([]*graph.Node, len(b.Nodes))
 	for i, n := range b.Nodes {
@@ -34,7 +80,7 @@ func rewrite(fn *graph.Function, b *graph.Block, p pass) *graph.Block {
 			inner := *n
 			inner.Blocks = make([]*graph.Block, len(n.Blocks))
 			for k, in := range n.Blocks {
-				inner.Blocks[k] = rewrite(fn, in, p)
+				inner.Blocks[k] = rewrite(in, p)
 			}
 			out.Nodes[i] = &inner
 		}
