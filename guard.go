@@ -71,7 +71,7 @@ func (g *guard) guarded(b backend.Backend) (backend.Backend, error) {
 	if g.o.Isolate != nil {
 		child = *g.o.Isolate
 	}
-	if g.o.Canary {
+	if g.o.Canary && g.o.Isolate == nil {
 		dir, err := cacheDir("canary")
 		if err != nil {
 			return nil, err
@@ -116,7 +116,7 @@ func (g *guard) load(ctx context.Context) (backend.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.watched = append(g.watched, watched{g.key, p})
+	g.watch(g.key, p)
 	if g.o.Shadow == nil {
 		return p, nil
 	}
@@ -174,9 +174,9 @@ func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, 
 	if f.Attempt == 0 {
 		f.Attempt = time.Minute
 	}
-	g.watched = append(g.watched, watched{g.key, first})
+	g.watch(g.key, first)
 	if last != nil {
-		g.watched = append(g.watched, watched{second, last})
+		g.watch(second, last)
 		links = append(links, backend.Link{Key: second, Program: last, Prompt: true})
 	}
 	if g.o.Shadow != nil {
@@ -262,7 +262,8 @@ func (g *guard) shadowed(p, ref backend.Program) backend.Program {
 	return backend.Shadow(p, ref, backend.ShadowOptions{
 		Key: g.key, Share: s.Share, Queue: s.Queue, Limits: s.Limits, Observer: g.to,
 		Drift: func(d Drift) {
-			if g.breaker != nil {
+			// An answer from before the last transition is old news.
+			if g.breaker != nil && !d.At.Before(g.breaker.Status().Since) {
 				g.breaker.Drift(d.Err.Error())
 			}
 			if s.OnDrift != nil {
@@ -329,6 +330,14 @@ func (g *guard) breakers() []BreakerStatus {
 		return nil
 	}
 	return []BreakerStatus{g.breaker.Status()}
+}
+
+// watch makes snapshots measure a program. A child is not asked, since a snapshot
+// must not wait for one that hangs; the fallback measures it from time to time.
+func (g *guard) watch(k telemetry.Key, p backend.Program) {
+	if g.o.Isolate == nil || k != g.key {
+		g.watched = append(g.watched, watched{k, p})
+	}
 }
 
 func (g *guard) snapshot() Telemetry {

@@ -252,3 +252,22 @@ func TestStatusIsServedWhileAModelIsOpen(t *testing.T) {
 		t.Errorf("afterwards: %+v, %v", all, err)
 	}
 }
+
+func TestCanaryByOptions(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	t.Setenv("HOME", cache)
+	t.Setenv("LocalAppData", cache)
+	m := open(t, classifier, coreml.Options{Canary: true})
+	ask(t, m, "cpu")
+	verdicts := 0
+	err := filepath.WalkDir(cache, func(name string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.Contains(name, "canary") {
+			verdicts++
+		}
+		return err
+	})
+	if err != nil || verdicts != 1 {
+		t.Errorf("%d verdicts are kept, want 1: %v", verdicts, err)
+	}
+}

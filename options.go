@@ -42,7 +42,8 @@ type Options struct {
 	// killed or hung the program becomes an error. nil: in this process.
 	Isolate *Isolation
 	// Canary tries a model in a child process before it is loaded here, once for
-	// each model and system; one that kills its child is refused.
+	// each model and system; one that kills its child is refused. Verdicts are kept in
+	// the user's cache. An isolated model is not loaded here and needs none.
 	Canary bool
 	// Fallback answers what the backend does not. nil: its errors are the caller's.
 	Fallback *Fallback
@@ -109,7 +110,7 @@ type Shadow struct {
 	// Queue is how many answers may wait; what comes when it is full is not compared. 0: 16.
 	Queue int
 	// OnDrift is told of answers beyond the limits, one at a time, beside the
-	// predictions. Breaker.MaxDrifts more of them than it allows open the breaker.
+	// predictions. More than Breaker.MaxDrifts of them open the breaker.
 	OnDrift func(Drift)
 }
 

@@ -50,6 +50,7 @@ type Drifted struct {
 	In, Got, Want tensor.Features
 	Before, After tensor.Features // the state, as the reference had it; nil: none was given
 	By, Reference string          // the backends
+	At            time.Time       // when By answered
 	Differences   []Difference
 	Err           error // wraps fault.Drift
 }
@@ -85,6 +86,7 @@ type sample struct {
 	in, got tensor.Features
 	before  tensor.Features // the state; nil: none was given
 	by      string
+	at      time.Time
 }
 
 // due reports whether the n-th answer is one of the share, which are evenly spaced.
@@ -111,6 +113,7 @@ func (s *shadow) Run(ctx context.Context, j *Job) error {
 		return nil
 	}
 	x.in, x.got, x.by = cloneFeatures(j.In[0]), cloneFeatures(j.Out[0]), j.Dispatch.Backend
+	x.at = time.Now()
 	select {
 	case s.queue <- x:
 	default:
@@ -153,7 +156,7 @@ func (s *shadow) recompute(x sample) {
 	ctx, cancel := context.WithTimeout(s.life, s.o.Timeout)
 	defer cancel()
 	start := time.Now()
-	d := Drifted{In: x.in, Got: x.got, Before: x.before, By: x.by}
+	d := Drifted{In: x.in, Got: x.got, Before: x.before, By: x.by, At: x.at}
 	err := s.want(ctx, &d)
 	if err != nil {
 		s.drop() // the reference could not say
