@@ -54,7 +54,7 @@ type planned struct {
 
 // Plans kept for one place in the graph: as many as planBytes hold, the last used
 // first, so that a decoder finds the lengths that it has seen.
-const planBytes = 8 << 20
+const planBytes = 16 << 20
 
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
 	crew.join()
