@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"slices"
+
 	"coreml/internal/graph"
 )
 
@@ -8,6 +10,8 @@ import (
 var transposeOps = []*graph.Op{
 	mover("transpose", "x with its dimensions in the order of perm.", transposePlan, graph.In("perm", graph.Int)),
 	mover("reverse", "x in reverse order along axes; along all if absent.", reversePlan, graph.Opt("axes", graph.Int)),
+	mover("sliding_windows", "All windows of size elements of x along axis, stride apart, in a dimension before that of the window.", windowsPlan,
+		graph.In("axis", graph.Int), graph.In("size", graph.Int), graph.Def("stride", graph.Int, 1)),
 	noFold(mover("tile", "x repeated reps[i] times along dimension i.", tilePlan, graph.In("reps", graph.Int))),
 }
 
@@ -124,5 +128,35 @@ func tilePlan(c *graph.Call) (box, error) {
 		b.shape = append(b.shape, r*x[i])
 		b.size, b.stride = append(b.size, r, x[i]), append(b.stride, 0, st[i])
 	}
+	return b, nil
+}
+
+// windowsPlan walks x with one dimension more: the window, then the place in it.
+func windowsPlan(c *graph.Call) (box, error) {
+	x := c.Shape(0)
+	axis, err := intAxis(c, 1, len(x))
+	if err != nil {
+		return box{}, err
+	}
+	size, err := c.Int(2)
+	if err != nil {
+		return box{}, err
+	}
+	stride, err := c.Int(3)
+	if err != nil {
+		return box{}, err
+	}
+	if size < 1 || size > x[axis] {
+		return box{}, c.Errorf(2, "%d, want 1 to %d", size, x[axis])
+	}
+	if stride < 1 {
+		return box{}, c.Errorf(3, "%d, want at least 1", stride)
+	}
+	b := box{size: slices.Clone(x), stride: rowMajor(x)}
+	b.size[axis] = (x[axis]-size)/stride + 1
+	b.size = slices.Insert(b.size, axis+1, size)
+	b.stride = slices.Insert(b.stride, axis+1, b.stride[axis])
+	b.stride[axis] *= stride
+	b.shape = b.size
 	return b, nil
 }
