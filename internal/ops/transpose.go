@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"fmt"
 	"slices"
 
 	"coreml/internal/graph"
@@ -12,6 +13,11 @@ var transposeOps = []*graph.Op{
 	mover("reverse", "x in reverse order along axes; along all if absent.", reversePlan, graph.Opt("axes", graph.Int)),
 	mover("sliding_windows", "All windows of size elements of x along axis, stride apart, in a dimension before that of the window.", windowsPlan,
 		graph.In("axis", graph.Int), graph.In("size", graph.Int), graph.Def("stride", graph.Int, 1)),
+	{
+		Name: "reverse_sequence", Doc: "x with the first lengths[b] elements along seq_axis reversed, for each b along batch_axis.",
+		Inputs: []graph.Input{graph.In("x", graph.Tensor), graph.In("lengths", graph.Int), graph.Def("seq_axis", graph.Int, 0), graph.Def("batch_axis", graph.Int, 0)},
+		Infer:  inferReverseSequence, Prepare: prepareReverseSequence,
+	},
 	noFold(mover("tile", "x repeated reps[i] times along dimension i.", tilePlan, graph.In("reps", graph.Int))),
 }
 
@@ -159,4 +165,56 @@ func windowsPlan(c *graph.Call) (box, error) {
 	b.stride[axis] *= stride
 	b.shape = b.size
 	return b, nil
+}
+
+// reverseAxes reads and checks the axes of reverse_sequence.
+func reverseAxes(c *graph.Call) (seq, batch int, err error) {
+	x := c.Shape(0)
+	if seq, err = intAxis(c, 2, len(x)); err != nil {
+		return 0, 0, err
+	}
+	if batch, err = intAxis(c, 3, len(x)); err != nil {
+		return 0, 0, err
+	}
+	if seq == batch {
+		return 0, 0, c.Errorf(3, "%d, want another one than seq_axis", batch)
+	}
+	if l := c.Shape(1); len(l) != 1 || l[0] != x[batch] {
+		return 0, 0, c.Errorf(1, "shape %v, want [%d]", l, x[batch])
+	}
+	return seq, batch, nil
+}
+
+func inferReverseSequence(c *graph.Call) ([]graph.Type, error) {
+	_, _, err := reverseAxes(c)
+	return []graph.Type{c.Type(0)}, err
+}
+
+// prepareReverseSequence copies runs behind both axes; a task is one index of the outermost dimension.
+func prepareReverseSequence(c *graph.Call) (graph.Step, error) {
+	seq, batch, err := reverseAxes(c)
+	if err != nil {
+		return graph.Step{}, err
+	}
+	x := c.Shape(0)
+	inner := max(seq, batch) + 1
+	run := volume(x[inner:]) * widthOf(c.In[0])
+	st := rowMajor(x[:inner])
+	lengths, n := c.At(1), x[seq]
+	return graph.Parallel("reverse_sequence", x[0], func(x *graph.Exec, task int) error {
+		dst, src, lens := x.OutBytes(0), x.Bytes(0), x.I32(lengths)
+		for i := task * st[0]; i < (task+1)*st[0]; i++ {
+			b, t := i/st[batch]%len(lens), i/st[seq]%n
+			l := int(lens[b])
+			if l < 0 || l > n {
+				return fmt.Errorf("lengths[%d] is %d, want 0 to %d", b, l, n)
+			}
+			from := i
+			if t < l {
+				from += (l - 1 - 2*t) * st[seq]
+			}
+			copy(dst[i*run:(i+1)*run], src[from*run:])
+		}
+		return nil
+	}), nil
 }
