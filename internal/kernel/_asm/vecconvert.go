@@ -38,6 +38,27 @@ var convertKernels = []conversion{
 		k.Store(dst, x)
 		k.Free(x)
 	}},
+	{Field: "ToBF16", Dst: 2, Src: 4, Body: func(k *kern, dst, src emit.Mem, _ []emit.Vec) {
+		x, r := wide{k.Vec()}, wide{k.Vec()}
+		k.Load(x[0], src)
+		// Half of the last place, less one unless the bit that stays is odd: ties go to even.
+		k.Shl(r[0], x[0], 15)
+		k.Shr(r[0], r[0], 31)
+		k.addInt(r, r, bits(0x7fff))
+		k.addInt(r, r, x)
+		nan := k.Cmp(emit.Unordered, x[0], x[0])
+		k.or(x, x, bits(1<<22)) // quiet
+		k.Select(r[0], r[0], x[0], nan)
+		k.Shr(r[0], r[0], 16)
+		if k.T.Masks {
+			k.Raw("VPMOVDW", r[0], dst)
+		} else {
+			k.Raw("VEXTRACTI128", emit.Imm(1), r[0], emit.Xmm(x[0]))
+			k.Raw("VPACKUSDW", emit.Xmm(x[0]), emit.Xmm(r[0]), emit.Xmm(r[0]))
+			k.Raw("VMOVDQU", emit.Xmm(r[0]), dst)
+		}
+		k.Free(nan, x[0], r[0])
+	}},
 	{Field: "FromInt8", Dst: 4, Src: 1, Body: dequantized("VPMOVSXBD")},
 	{Field: "FromUint8", Dst: 4, Src: 1, Body: dequantized("VPMOVZXBD")},
 	{Field: "ToInt8", Dst: 1, Src: 4, Body: quantized(-128, 127, "VPACKSSWB")},

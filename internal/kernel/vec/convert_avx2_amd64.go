@@ -16,6 +16,9 @@ func toF16_avx2(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 fl
 func fromBF16_avx2(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
+func toBF16_avx2(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
 func fromInt8_avx2(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
@@ -32,6 +35,7 @@ func fillConvert_avx2(f *Funcs) {
 	f.FromF16 = convert(8, fromF16_avx2, f.FromF16)
 	f.ToF16 = convert(8, toF16_avx2, f.ToF16)
 	f.FromBF16 = convert(8, fromBF16_avx2, f.FromBF16)
+	f.ToBF16 = convert(8, toBF16_avx2, f.ToBF16)
 	f.FromInt8 = convertScaled(8, fromInt8_avx2, f.FromInt8)
 	f.FromUint8 = convertScaled(8, fromUint8_avx2, f.FromUint8)
 	f.ToInt8 = convertScaled(8, toInt8_avx2, f.ToInt8)

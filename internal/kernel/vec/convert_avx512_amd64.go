@@ -16,6 +16,9 @@ func toF16_avx512(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 
 func fromBF16_avx512(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
+func toBF16_avx512(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 float32)
+
+//go:noescape
 func fromInt8_avx512(dst unsafe.Pointer, src unsafe.Pointer, n int, s0 float32, s1 float32)
 
 //go:noescape
@@ -32,6 +35,7 @@ func fillConvert_avx512(f *Funcs) {
 	f.FromF16 = convert(16, fromF16_avx512, f.FromF16)
 	f.ToF16 = convert(16, toF16_avx512, f.ToF16)
 	f.FromBF16 = convert(16, fromBF16_avx512, f.FromBF16)
+	f.ToBF16 = convert(16, toBF16_avx512, f.ToBF16)
 	f.FromInt8 = convertScaled(16, fromInt8_avx512, f.FromInt8)
 	f.FromUint8 = convertScaled(16, fromUint8_avx512, f.FromUint8)
 	f.ToInt8 = convertScaled(16, toInt8_avx512, f.ToInt8)
