@@ -116,7 +116,7 @@ func survive(model, weights []byte, backend string) (out coreml.Features, refuse
 		broken = fmt.Errorf("panics: %w", refused)
 	case took > slowest:
 		broken = fmt.Errorf("takes %v: %v", took, refused)
-	case spent > uint64(4*size+overhead+openLimit)+uint64(stated):
+	case backend == "cpu" && spent > uint64(4*size+overhead+openLimit)+uint64(stated):
 		broken = fmt.Errorf("allocates %d bytes for a file of %d: %v", spent, size, refused)
 	}
 	return out, refused, broken
@@ -167,8 +167,11 @@ func agrees(model, weights []byte, out coreml.Features) error {
 		return nil
 	}
 	want, refused, broken := survive(model, weights, "reference")
-	if broken != nil || refused != nil {
-		return fmt.Errorf("the reference: %w", errors.Join(broken, refused))
+	if broken != nil {
+		return fmt.Errorf("the reference: %w", broken)
+	}
+	if refused != nil {
+		return nil // for an operation whose result nobody reads, and which the engine leaves out
 	}
 	for name, w := range want {
 		w, ok := w.(*coreml.Tensor)

@@ -12,6 +12,7 @@ import (
 	"coreml/internal/mlmodel"
 	"coreml/internal/ops"
 	"coreml/internal/spec"
+	"coreml/tensor"
 )
 
 // maxDepth bounds how deep blocks may be nested.
@@ -43,8 +44,8 @@ func Graph(m *mlmodel.Model, name string) (*graph.Function, error) {
 	}
 	for _, v := range r.fn.Body.Inputs {
 		if v.Type.Kind == graph.KindState {
-			if !v.Type.Static() {
-				return nil, fmt.Errorf("lower: function %q: state %q: %v: %w: want a known size", name, v.Name, v.Type, fault.Unsupported)
+			if !v.Type.Static() || v.Type.DType == tensor.String {
+				return nil, fmt.Errorf("lower: function %q: state %q: %v: %w: want numbers, and a known size", name, v.Name, v.Type, fault.Unsupported)
 			}
 			r.fn.States = append(r.fn.States, v)
 		}
@@ -146,6 +147,9 @@ func (r *reader) block(up *scope, inputs []*spec.NamedValueType, b *spec.Block, 
 		v := s.find(name)
 		if v == nil {
 			return nil, fmt.Errorf("output %q: no operation computes it: %w", name, fault.Invalid)
+		}
+		if v.Type.Kind == graph.KindState {
+			return nil, fmt.Errorf("output %q: %v: %w: want what an operation computes", name, v.Type, fault.Invalid)
 		}
 		out.Outputs = append(out.Outputs, v)
 	}

@@ -3,6 +3,8 @@
 // take a rectangle of outputs with one list of taps; here an image becomes few such rectangles.
 package window
 
+import "sort"
+
 // Axis is one spatial dimension.
 type Axis struct {
 	In       int // input size
@@ -32,16 +34,18 @@ func (a Axis) taps(o int) (lo, hi int) {
 	return lo, hi
 }
 
-// Spans cuts the outputs lo … hi into runs that see the same taps.
+// Spans cuts the outputs lo … hi into runs that see the same taps. It takes time
+// for the runs, not for the outputs, of which a file may declare any number.
 func (a Axis) Spans(lo, hi int) []Span {
 	var spans []Span
-	for o := lo; o < hi; o++ {
+	for o := lo; o < hi; {
 		tl, th := a.taps(o)
-		if n := len(spans); n > 0 && spans[n-1].TapLo == tl && spans[n-1].TapHi == th {
-			spans[n-1].Hi = o + 1
-			continue
-		}
-		spans = append(spans, Span{o, o + 1, tl, th})
+		end := o + 1 + sort.Search(hi-o-1, func(i int) bool {
+			l, h := a.taps(o + 1 + i)
+			return l != tl || h != th
+		})
+		spans = append(spans, Span{o, end, tl, th})
+		o = end
 	}
 	return spans
 }
