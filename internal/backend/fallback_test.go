@@ -189,8 +189,7 @@ func TestFallbackSaysWhoAnswersWhenAllIsWell(t *testing.T) {
 
 func TestFallbackKeepsBadInputAndCancellationFromTheNext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var p *pair
-	p = newPair(backend.FallbackOptions{}, nil)
+	p := newPair(backend.FallbackOptions{}, nil)
 	defer p.Close()
 	for range 30 {
 		err := p.Run(context.Background(), &backend.Job{In: []tensor.Features{{}}, Out: make([]tensor.Features, 1)})

@@ -140,11 +140,9 @@ func (p *preparedCall) addPost(h hosted) {
 	if h.other != "" {
 		k := post.Call.In[1]
 		v := &graph.Value{ID: len(p.slots), Type: k.Type, Const: k.Const}
-		s := graph.Slot{Shape: k.Type.Shape}
+		s := in[1]
 		if k.Const != nil {
 			s = eval.ConstSlot(k.Const)
-		} else {
-			s = in[1]
 		}
 		p.slots = append(p.slots, s)
 		post.Other = len(c.In)

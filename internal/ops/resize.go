@@ -29,12 +29,6 @@ type tap struct {
 	f      float32
 }
 
-// resizing is the taps of the last len(taps) dimensions.
-type resizing struct {
-	taps    [][]tap
-	nearest bool // f is zero everywhere
-}
-
 // sizing is what an operator's arguments say: sizes of the last dimensions, and the taps of an axis.
 type sizing struct {
 	sizes   []int

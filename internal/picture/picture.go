@@ -33,7 +33,6 @@ func ToTensor(img image.Image, c *mlmodel.ImageConstraint) (*tensor.Tensor, erro
 	}
 	if w != b.Dx() || h != b.Dy() {
 		img = cropAndScale(img, w, h)
-		b = img.Bounds()
 	}
 	switch c.ColorSpace {
 	case "RGB", "BGR":

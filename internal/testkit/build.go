@@ -194,7 +194,7 @@ func (b *Builder) infer(n *graph.Node) ([]graph.Type, error) {
 func op(c *graph.Call) (types []graph.Type, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("Infer panics: %v", p)
+			err = fmt.Errorf("panic in Infer: %v", p)
 		}
 	}()
 	return c.Op.Infer(c)

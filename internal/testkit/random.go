@@ -45,7 +45,6 @@ type random struct {
 	ops       int
 	depth     int
 	pool      []*pooled
-	used      map[*graph.Value]bool
 }
 
 // pooled is a value that later operations may take.

@@ -11,7 +11,6 @@ import (
 // of the exact value plus an absolute error.
 type accuracy struct {
 	name  string
-	kind  string
 	truth func(float64) float64
 	ulp   float64
 	abs   func(x float64) float64
