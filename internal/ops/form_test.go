@@ -140,9 +140,11 @@ func (p *preparedCall) addPost(h hosted) {
 	if h.other != "" {
 		k := post.Call.In[1]
 		v := &graph.Value{ID: len(p.slots), Type: k.Type, Const: k.Const}
-		s := in[1]
+		var s graph.Slot
 		if k.Const != nil {
 			s = eval.ConstSlot(k.Const)
+		} else {
+			s = in[1]
 		}
 		p.slots = append(p.slots, s)
 		post.Other = len(c.In)
