@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"coreml"
+	"coreml/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write the embedded clip")
@@ -88,8 +89,17 @@ func runDemo(t *testing.T, stdin []byte, audio string, asJSON bool) (string, err
 	return out.String(), err
 }
 
+// skipUnderRace leaves the network out where it takes minutes: without assembly and with the race detector.
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if testkit.Race {
+		t.Skip("the network takes minutes under the race detector; it runs in the other tests")
+	}
+}
+
 func heardIn(t *testing.T, wav []byte, audio string) *transcription {
 	t.Helper()
+	skipUnderRace(t)
 	text, err := runDemo(t, wav, audio, true)
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +181,7 @@ func TestNoDrift(t *testing.T) {
 }
 
 func TestPrintedDemo(t *testing.T) {
+	skipUnderRace(t)
 	t.Setenv("LC_ALL", "C.UTF-8")
 	text, err := runDemo(t, nil, "", false)
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 	"coreml/internal/spec"
 	"coreml/internal/verify"
 	"coreml/tensor"
+
+	"coreml/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -37,6 +39,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CASES", cases)
 			e.Setenv("NO_COLOR", "1")
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "race" {
+				return testkit.Race, nil
+			}
+			return false, fmt.Errorf("condition %q: want race", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"picture":     makePicture,
