@@ -8,7 +8,11 @@ import "unsafe"
 // b must hold nothing but 0 and 1: other bytes break Go's memory safety.
 func View[T Element](b []byte) []T {
 	var t T
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(t)))
+	n := len(b) / int(unsafe.Sizeof(t))
+	if n == 0 {
+		return []T{}
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
 }
 
 // BytesOf returns the memory of v as bytes.

@@ -59,13 +59,12 @@ func (a *Args) start(acc []float32, c, column int) {
 // sum adds the products of one row and vector to acc, tap by tap and lane by lane.
 func (a *Args) sum(acc []float32, row, vec int) {
 	lanes := len(acc)
-	base := unsafe.Add(a.A, a.AOff+row*a.RowStride)
-	w := unsafe.Add(a.W, vec*a.WStride)
+	base, w := a.AOff+row*a.RowStride, vec*a.WStride
 	for _, t := range taps(a.TapsV, a.NV) {
-		addSteps(acc, floats(base, int(t.A), lanes), floats(w, int(t.W), lanes*lanes))
+		addSteps(acc, floats(a.A, base+int(t.A), lanes), floats(a.W, w+int(t.W), lanes*lanes))
 	}
 	for _, t := range taps(a.Taps1, a.N1) {
-		addSteps(acc, floats(base, int(t.A), 1), floats(w, int(t.W), lanes))
+		addSteps(acc, floats(a.A, base+int(t.A), 1), floats(a.W, w+int(t.W), lanes))
 	}
 }
 
