@@ -400,16 +400,14 @@ func (p *isolated) Close() error {
 			r.Release()
 		}
 	}
-	var d *isolate.Death
-	if errors.As(err, &d) && d.Innocent {
-		return nil // it was killed for a call that was given up before
-	}
-	if err != nil {
+	if err == nil {
+		err = g.child.Close(wait)
+	} else {
 		g.child.End("its program could not be closed")
-		return explainChild("close", fault.Runtime, err)
 	}
-	if err := g.child.Close(wait); err != nil {
-		return explainChild("close", fault.Runtime, err)
+	var d *isolate.Death
+	if err == nil || errors.As(err, &d) && d.Innocent {
+		return nil // if not by itself, it ended for a call that was given up before
 	}
-	return nil
+	return explainChild("close", fault.Runtime, err)
 }
