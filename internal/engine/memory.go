@@ -18,7 +18,19 @@ type home struct {
 	store int // -1: not decided
 	off   int
 	size  int
+	how   placing
+	from  int32 // the operand's slot, for viewing and inPlace
 }
+
+// placing says why a slot lies where it does.
+type placing uint8
+
+const (
+	owning  placing = iota // in a storage of its own
+	viewing                // inside an operand
+	inPlace                // over an operand
+	placed                 // inside the result that it becomes a part of
+)
 
 // target is where a slot is computed inside another one.
 type target struct {
@@ -39,6 +51,7 @@ type memory struct {
 	noted   []bool                 // the constant of a slot is in the segment
 	ofLater map[*graph.Value]int32 // numbers of values that are read after the segment
 	copied  map[*pcall]bool        // read_state calls that have to copy
+	slack   bool                   // storages have room to grow
 }
 
 // number gives the planner's slots their numbers; forms and Post are final.
@@ -82,8 +95,10 @@ func (m *memory) number(p *planner) {
 	m.homes, m.placed, m.noted = make([]home, len(m.slots)), make([]target, len(m.slots)), make([]bool, len(m.slots))
 }
 
-// assign finds memory for every slot and returns the size of the frame.
+// assign finds memory for every slot and returns the size of the frame. From the second time
+// on storages get an eighth more, so that what grows a little finds room.
 func (m *memory) assign(p *planner) int {
+	m.slack = len(m.stores) > 0 && p.prog.config.MemoryLimit == 0
 	m.copied = nil
 	for !m.walk(p) {
 	}
@@ -159,16 +174,25 @@ func (m *memory) define(p *planner, i int, c *pcall, o int) {
 	}
 	if t := m.placed[s]; t.slot >= 0 {
 		if h, ok := m.inside(p, i, t.slot); ok {
-			m.homes[s] = home{h.store, h.off + t.off, size}
+			m.homes[s] = home{store: h.store, off: h.off + t.off, size: size, how: placed}
 			m.extend(i, s)
 			return
 		}
 	}
 	if m.homes[s].store < 0 { // otherwise an earlier operand was placed inside it
-		m.stores = append(m.stores, storage{size: roundUp(size, align), first: i, last: i})
-		m.homes[s] = home{store: len(m.stores) - 1, size: size}
+		m.own(i, s, size)
 	}
 	m.extend(i, s)
+}
+
+// own gives a slot a storage of its own.
+func (m *memory) own(i int, s int32, size int) {
+	room := roundUp(size, align)
+	if m.slack {
+		room = roundUp(size+size/8, align)
+	}
+	m.stores = append(m.stores, storage{size: room, first: i, last: i})
+	m.homes[s] = home{store: len(m.stores) - 1, size: size}
 }
 
 // inside gives the storage of a result that is not computed yet but already has parts.
@@ -180,7 +204,7 @@ func (m *memory) inside(p *planner, i int, s int32) (home, bool) {
 	if t := m.placed[s]; t.slot >= 0 {
 		h, ok := m.inside(p, i, t.slot)
 		if ok {
-			h = home{h.store, h.off + t.off, size}
+			h = home{store: h.store, off: h.off + t.off, size: size, how: placed}
 			m.homes[s] = h
 		}
 		return h, ok
@@ -188,8 +212,7 @@ func (m *memory) inside(p *planner, i int, s int32) (home, bool) {
 	if size == 0 {
 		return home{}, false
 	}
-	m.stores = append(m.stores, storage{size: roundUp(size, align), first: i, last: i})
-	m.homes[s] = home{store: len(m.stores) - 1, size: size}
+	m.own(i, s, size)
 	m.extend(i, s)
 	return m.homes[s], true
 }
@@ -207,23 +230,28 @@ func (m *memory) shared(p *planner, i int, c *pcall, o, size int) (home, bool) {
 		if a.Out != o || c.call.In[a.In].Const != nil {
 			continue
 		}
-		in := m.homes[c.inLocal[a.In]]
+		from := c.inLocal[a.In]
+		in := m.homes[from]
 		switch a.Kind {
 		case graph.View:
-			if c.call.In[a.In].Form != c.call.Out[o].Form || m.copied[c] {
-				continue
+			if c.call.In[a.In].Form == c.call.Out[o].Form && !m.copied[c] {
+				return viewOf(in, from, a.Off*elemSize(c.call.Out[o]), size), true
 			}
-			if size == 0 { // its offset may lie past the end
-				return home{in.store, in.off, 0}, true
-			}
-			return home{in.store, in.off + a.Off*elemSize(c.call.Out[o]), size}, true
 		case graph.InPlace:
 			if m.canOverwrite(p, i, c, a, in, size) {
-				return home{in.store, in.off, size}, true
+				return home{store: in.store, off: in.off, size: size, how: inPlace, from: from}, true
 			}
 		}
 	}
 	return home{}, false
+}
+
+// viewOf is a piece of a slot. The offset of a piece without bytes may lie past the end.
+func viewOf(in home, from int32, off, size int) home {
+	if size == 0 {
+		off = 0
+	}
+	return home{store: in.store, off: in.off + off, size: size, how: viewing, from: from}
 }
 
 func (m *memory) canOverwrite(p *planner, i int, c *pcall, a graph.Alias, in home, size int) bool {
@@ -240,87 +268,8 @@ func (m *memory) canOverwrite(p *planner, i int, c *pcall, a graph.Alias, in hom
 // through another operand too, in another way or after the result has been begun.
 func (m *memory) readsElsewhere(c *pcall, a graph.Alias, in home) bool {
 	for j, s := range c.inLocal {
-		if h := m.homes[s]; j != a.In && h.store == in.store && (a.Alone || j >= c.call.Own || h != in) {
-			return true
-		}
-	}
-	return false
-}
-
-// canUpdateState allows the overwriting of a state's memory by a value that is
-// then written to this very state, if nobody reads the old version any more.
-func (m *memory) canUpdateState(p *planner, i int, c *pcall, a graph.Alias, in home) bool {
-	st := m.stores[in.store]
-	if in.off != 0 || st.last > i || c.call.Out[a.Out].Form != c.call.In[a.In].Form || m.readsElsewhere(c, a, in) {
-		return false
-	}
-	for _, d := range p.calls[i+1:] {
-		if usesState(d.reads, st.slot) {
-			return false
-		}
-		for k, o := range d.call.In {
-			if o.Type.Kind == graph.KindState && d.in[k] == st.slot {
-				return d.call.Op.Name == "write_state" && d.in[len(d.in)-1] == c.out[a.Out]
-			}
-		}
-	}
-	return false
-}
-
-// checkWrite makes sure that no old version of a state is read after call i
-// writes it. Blocks that use a state may write it.
-func (m *memory) checkWrite(p *planner, i int, c *pcall) bool {
-	for _, v := range c.reads {
-		if v.Type.Kind == graph.KindState && !m.release(p, i, slotOf(v, stateForm(v.Type))) {
-			return false
-		}
-	}
-	if c.call.Op.Name != "write_state" {
-		return true
-	}
-	if m.homes[c.inLocal[len(c.inLocal)-1]].store == m.homes[c.inLocal[0]].store {
-		return true // updated in place, which canUpdateState allowed
-	}
-	return m.release(p, i, c.in[0])
-}
-
-// checkLater does the same for what nodes after the segment write.
-func (m *memory) checkLater(p *planner) bool {
-	if len(p.prog.fn.States) == 0 {
-		return true
-	}
-	rest := &graph.Node{Blocks: []*graph.Block{{Nodes: p.block.Nodes[p.next:]}}}
-	for _, v := range capturedBy(rest) {
-		if v.Type.Kind == graph.KindState && !m.release(p, len(p.calls)-1, slotOf(v, stateForm(v.Type))) {
-			return false
-		}
-	}
-	return true
-}
-
-// release makes reads of a state before call i copies, one after the other, until
-// nothing that is read after call i lies in the state's memory; false: one was made.
-func (m *memory) release(p *planner, i int, state int32) bool {
-	for _, r := range p.calls[:min(i+1, len(p.calls))] {
-		if r.call.Op.Name != "read_state" || m.copied[r] || r.in[0] != state {
-			continue
-		}
-		if h := m.homes[r.outLocal[0]]; h.store < 0 || !m.stores[h.store].external || m.stores[h.store].last <= i {
-			continue
-		}
-		if m.copied == nil {
-			m.copied = map[*pcall]bool{}
-		}
-		m.copied[r] = true
-		return false
-	}
-	return true
-}
-
-// usesState reports whether one of the values that nested blocks read is the state in a slot.
-func usesState(reads []*graph.Value, slot int32) bool {
-	for _, v := range reads {
-		if v.Type.Kind == graph.KindState && slotOf(v, stateForm(v.Type)) == slot {
+		h := m.homes[s]
+		if j != a.In && h.store == in.store && (a.Alone || j >= c.call.Own || h.off != in.off || h.size != in.size) {
 			return true
 		}
 	}
@@ -342,36 +291,23 @@ func elemSize(o graph.Operand) int {
 	return graph.StoreSize(o.Type.DType)
 }
 
-// note has the run bring a constant into memory, once.
-func (m *memory) note(seg *segment, s int32, k *graph.Const) {
-	if k != nil && !m.noted[s] {
-		m.noted[s] = true
-		seg.consts = append(seg.consts, constant{m.slots[s], k})
+// place tells the run where output o of a call lies.
+func (m *memory) place(c *pcall, o int) place {
+	s := c.outLocal[o]
+	h := m.homes[s]
+	st := &m.stores[h.store]
+	pl := place{slot: m.slots[s], base: -1, off: st.off + h.off, size: h.size, shape: c.call.Out[o].Type.Shape}
+	if st.external {
+		pl.base, pl.off = st.slot, h.off
 	}
+	return pl
 }
 
-// write tells the run where every slot lies, and leaves out steps that have nothing to do.
-func (m *memory) write(p *planner, seg *segment) {
-	seg.steps = make([]step, 0, len(p.calls))
-	seg.fixed = make([]place, 0, len(m.slots))
-	seg.consts = make([]constant, 0, len(m.slots)/2)
-	clear(m.noted)
-	for _, c := range p.calls {
-		for o, s := range c.outLocal {
-			h := m.homes[s]
-			pl := place{slot: m.slots[s], base: -1, size: h.size, shape: c.call.Out[o].Type.Shape}
-			if st := m.stores[h.store]; st.external {
-				pl.base, pl.off = st.slot, h.off
-				seg.linked = append(seg.linked, pl)
-			} else {
-				pl.off = st.off + h.off
-				seg.fixed = append(seg.fixed, pl)
-			}
-		}
-		if !c.step.NoOp || !m.coincides(c) {
-			seg.steps = append(seg.steps, step{Step: c.step, call: c.call, in: c.in, out: c.out, writes: m.writesState(c)})
-		}
-	}
+// idle reports that a call has nothing to do.
+func (m *memory) idle(c *pcall) bool { return c.step.NoOp && m.coincides(c) }
+
+func (m *memory) step(c *pcall) step {
+	return step{Step: c.step, call: c.call, in: c.in, out: c.out, writes: m.writesState(c)}
 }
 
 // writesState reports whether a call changes a state's memory, by itself or by updating it in place.

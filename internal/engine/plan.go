@@ -8,42 +8,6 @@ import (
 	"coreml/internal/graph"
 )
 
-// segment is a plan: some nodes of a block, for concrete types of everything
-// that they read. It ends with the block, or where the types of the rest depend
-// on values that only the run knows. It owns neither weights nor memory.
-type segment struct {
-	steps  []step
-	frame  int            // bytes of activations
-	fixed  []place        // slots inside the frame
-	linked []place        // slots inside other slots: views of inputs, states, outer values
-	consts []constant     // constants that steps read in Plain form
-	next   int            // the first node that is not planned
-	needs  []*graph.Value // whose values the rest has to know
-	// exports are what later segments, nested blocks and the block's results know of the values made here.
-	exports []graph.Operand
-	dynamic []*graph.Value // exports whose shapes the steps set
-}
-
-// step is a call ready to run.
-type step struct {
-	graph.Step
-	call    *graph.Call
-	in, out []int32
-	writes  bool // to a state
-}
-
-// place is the memory of one slot.
-type place struct {
-	slot, base int32 // base: the slot that it lies in; -1: the frame
-	off, size  int
-	shape      []int
-}
-
-type constant struct {
-	slot  int32
-	value *graph.Const
-}
-
 // slotOf numbers the memory of a value in a form.
 func slotOf(v *graph.Value, f graph.Form) int32 { return int32(v.ID*graph.Forms + int(f)) }
 
@@ -57,6 +21,7 @@ type pcall struct {
 	step                         graph.Step
 	alias                        []graph.Alias
 	inLocal, outLocal, readLocal []int32 // the same slots as the planner numbers them
+	at                           int     // among the planner's steps; -1: it has nothing to do
 }
 
 // planner makes the segments for one place in the graph. It keeps what it made
@@ -71,9 +36,20 @@ type planner struct {
 	needs []*graph.Value
 
 	calls []*pcall
-	later map[*graph.Value]bool       // values that are read after the segment
-	fresh map[*graph.Node]*graph.Call // made by reinfer, for rebuild
+	later map[*graph.Value]bool // values that are read after the segment
 	mem   memory
+
+	// What the last segment was made of, and who sees a change.
+	steps    []*step
+	layout   *layout
+	linked   []place
+	linkOf   map[int32]int // slots in linked
+	varied   []bool        // calls that some adaptation of the layout has changed
+	age      int           // how many
+	exported []*graph.Value
+	takers   index                       // of values: the nodes that read them, counted from from
+	holders  index                       // of values: the calls that they are operands or results of
+	fresh    map[*graph.Node]*graph.Call // made by reinfer, for rebuild
 }
 
 // plan makes everything anew.
@@ -95,6 +71,8 @@ func (p *planner) plan() (*segment, error) {
 		}
 	}
 	p.mem.number(p)
+	p.findExported()
+	p.findReaders()
 	return p.emit(), nil
 }
 
@@ -234,63 +212,6 @@ func (p *planner) dropDead() {
 		}
 	}
 	p.calls = p.calls[:n]
-}
-
-// emit lays memory out and writes the segment down.
-func (p *planner) emit() *segment {
-	seg := &segment{next: p.next, needs: p.needs}
-	seg.frame = p.mem.assign(p)
-	p.mem.write(p, seg)
-	for _, pc := range p.calls {
-		for i := range pc.call.In {
-			if o := &pc.call.In[i]; o.Const != nil && !pc.call.IsRaw(i) {
-				p.mem.note(seg, pc.inLocal[i], o.Const)
-			}
-		}
-		for i, v := range pc.reads {
-			p.mem.note(seg, pc.readLocal[i], p.plainConst(v))
-		}
-	}
-	for v := range p.later {
-		p.mem.note(seg, p.mem.ofLater[v], p.plainConst(v))
-	}
-	p.export(seg)
-	return seg
-}
-
-// plainConst is a value that is known and has memory of its own; nil otherwise.
-func (p *planner) plainConst(v *graph.Value) *graph.Const {
-	k := v.Const
-	if k == nil {
-		k = p.known[v.ID].Const
-	}
-	if k != nil && k.Code != nil {
-		return nil
-	}
-	return k
-}
-
-// export tells the run what later segments, nested blocks and the block's
-// results have to know of the segment's values.
-func (p *planner) export(seg *segment) {
-	wanted := map[*graph.Value]bool{}
-	for _, c := range p.calls {
-		for _, v := range c.reads {
-			wanted[v] = true
-		}
-	}
-	for _, n := range p.block.Nodes[p.from:p.next] {
-		for _, v := range n.Out {
-			o := p.known[v.ID]
-			if !wanted[v] && !p.later[v] && !o.Type.Bound {
-				continue
-			}
-			seg.exports = append(seg.exports, o)
-			if o.Type.Bound {
-				seg.dynamic = append(seg.dynamic, v)
-			}
-		}
-	}
 }
 
 // capturedBy lists the values that a node's blocks read and do not define.

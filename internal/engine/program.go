@@ -126,17 +126,12 @@ func (p *program) makeSegment(pl *planner, b *graph.Block, from int, sig []graph
 func (l *planList) trim() {
 	total := 0
 	for i := range l.plans {
-		if total += l.plans[i].seg.bytes(); total > planBytes && i > 0 {
+		if total += l.plans[i].seg.size; total > planBytes && i > 0 {
 			clear(l.plans[i:])
 			l.plans = l.plans[:i]
 			return
 		}
 	}
-}
-
-// bytes is about what a segment takes: a step with its operands and closure, and the tables of slots.
-func (s *segment) bytes() int {
-	return 512*len(s.steps) + 64*(len(s.fixed)+len(s.linked)) + 16*len(s.consts) + 128*len(s.exports) + 256
 }
 
 // matches compares what a plan was made for with what is known now.

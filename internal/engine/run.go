@@ -122,15 +122,15 @@ func (r *run) segment(seg *segment) error {
 	for i := range seg.exports {
 		r.known[seg.exports[i].Value.ID] = seg.exports[i]
 	}
-	for i := range seg.steps {
+	for _, s := range seg.steps {
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		if err := r.step(&seg.steps[i]); err != nil {
+		if err := r.step(s); err != nil {
 			if r.ctx.Err() != nil {
 				return r.ctx.Err()
 			}
-			return located(seg.steps[i].call.Node, fault.As(fault.Runtime, err))
+			return located(s.call.Node, fault.As(fault.Runtime, err))
 		}
 	}
 	for _, v := range seg.dynamic {
@@ -153,41 +153,60 @@ func (r *run) readValue(v *graph.Value) {
 	k.Const = &graph.Const{Type: k.Type, Data: append([]byte(nil), d...), Held: true}
 }
 
-// bind points the slots at memory.
+// bind points the slots at memory. What the layout says holds from the call before
+// if that had the same layout, in the same memory, and moved no other slots.
 func (r *run) bind(seg *segment) error {
 	top := r.stack.mark() == mark{}
 	frame, err := r.stack.push(seg.frame, r.limit())
 	if err != nil {
 		return err
 	}
-	same := top && r.bound == seg && len(frame) == len(r.frame) && (len(frame) == 0 || &frame[0] == &r.frame[0])
-	if !same {
+	holds := top && r.bound != nil && r.bound.layout == seg.layout && r.bound.age <= seg.age &&
+		len(frame) == len(r.frame) && (len(frame) == 0 || &frame[0] == &r.frame[0])
+	if !holds {
 		for i := range seg.fixed {
-			p := &seg.fixed[i]
-			r.slots[p.slot] = graph.Slot{Data: frame[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
-		}
-		for _, k := range seg.consts {
-			if k.value.Strings != nil {
-				r.slots[k.slot] = graph.Slot{Obj: k.value.Strings, Shape: k.value.Type.Shape}
-			} else {
-				r.slots[k.slot] = graph.Slot{Data: r.prog.plainOf(k.value), Shape: k.value.Type.Shape}
+			if err := r.place(&seg.fixed[i], frame); err != nil {
+				return err
 			}
 		}
+		r.bring(seg.consts)
 	}
 	if top && len(seg.dynamic) == 0 {
 		r.bound, r.frame = seg, frame
 	} else {
 		r.bound = nil
 	}
-	for i := range seg.linked {
-		p := &seg.linked[i]
-		d := r.slots[p.base].Data
-		if p.off+p.size > len(d) {
-			return fmt.Errorf("engine: %w: BUG: a view of %d bytes at %d leaves memory of %d", fault.Runtime, p.size, p.off, len(d))
+	for _, l := range [][]place{seg.linked, seg.moved} {
+		for i := range l {
+			if err := r.place(&l[i], frame); err != nil {
+				return err
+			}
 		}
-		r.slots[p.slot] = graph.Slot{Data: d[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
 	}
+	r.bring(seg.renewed)
 	return nil
+}
+
+func (r *run) place(p *place, frame []byte) error {
+	if p.base >= 0 {
+		frame = r.slots[p.base].Data
+	}
+	if p.off+p.size > len(frame) {
+		return fmt.Errorf("engine: %w: BUG: %d bytes at %d leave memory of %d", fault.Runtime, p.size, p.off, len(frame))
+	}
+	r.slots[p.slot] = graph.Slot{Data: frame[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
+	return nil
+}
+
+// bring puts constants into their slots.
+func (r *run) bring(ks []constant) {
+	for _, k := range ks {
+		if k.value.Strings != nil {
+			r.slots[k.slot] = graph.Slot{Obj: k.value.Strings, Shape: k.value.Type.Shape}
+		} else {
+			r.slots[k.slot] = graph.Slot{Data: r.prog.plainOf(k.value), Shape: k.value.Type.Shape}
+		}
+	}
 }
 
 func (r *run) limit() int64 {

@@ -29,6 +29,7 @@ type Call struct {
 
 	first []int // of each argument in In; -1 absent
 	raw   uint64
+	late  uint64
 	Store PackStore
 }
 
@@ -220,6 +221,17 @@ func (c *Call) Raw(in int) { c.raw |= 1 << min(in, 63) }
 
 // IsRaw reports whether Raw or Pack was called for In[in].
 func (c *Call) IsRaw(in int) bool { return c.raw>>min(in, 63)&1 != 0 }
+
+// Late says that the step reads operand In[in] through Exec only: whatever its
+// value, Prepare and Alias give the same.
+func (c *Call) Late(in int) {
+	if in < 64 {
+		c.late |= 1 << in
+	}
+}
+
+// IsLate reports whether Late was called for In[in].
+func (c *Call) IsLate(in int) bool { return in < 64 && c.late>>in&1 != 0 }
 
 // Errorf names argument arg: "weight: rank 3, want 4". The caller of Infer and
 // Prepare adds the operation's name.

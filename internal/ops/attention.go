@@ -3,6 +3,7 @@ package ops
 import (
 	"math"
 	"slices"
+	"sync"
 
 	"coreml/internal/graph"
 	"coreml/internal/kernel/gemm"
@@ -71,7 +72,7 @@ type attention struct {
 	score denseTaps
 	full  denseTaps // over the keys of a block
 	rest  denseTaps // over those of the last block
-	lying denseTaps // over the keys of a block, for values that are read as they lie
+	lying denseTaps // over blockKeys keys, for values that are read as they lie
 	parts attentionScratch
 }
 
@@ -150,7 +151,7 @@ func (a *attention) step(c *graph.Call) graph.Step {
 	if few {
 		a.rows, a.tile = max(a.l, 1), max(a.l, 1)
 		if a.ev%a.gemm.Lanes == 0 {
-			a.lying = singleTaps(a.keys, 1, a.ev)
+			a.lying = lyingTaps(a.ev)
 		}
 	} else {
 		a.score = newDenseTaps(a.e, a.gemm.Lanes)
@@ -174,6 +175,17 @@ func (a *attention) step(c *graph.Call) graph.Step {
 	step.Flops = 2 * float64(a.batch) * float64(a.l) * float64(a.s) * float64(a.e+a.ev)
 	return step
 }
+
+// lyingTaps are those of blockKeys values of a width, which all plans share: a decoder makes one for each length.
+func lyingTaps(ev int) denseTaps {
+	if t, ok := tapsByWidth.Load(ev); ok {
+		return t.(denseTaps)
+	}
+	t, _ := tapsByWidth.LoadOrStore(ev, singleTaps(blockKeys, 1, ev))
+	return t.(denseTaps)
+}
+
+var tapsByWidth sync.Map // int: denseTaps
 
 // layout places the buffers of a task one behind the other.
 func (a *attention) layout(few bool) {

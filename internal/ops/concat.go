@@ -183,10 +183,10 @@ func prepareJoin(c *graph.Call, plan func(*graph.Call) (join, error)) (graph.Ste
 	if c.Out[0].Form == graph.Blocked {
 		return prepareConcatBlocked(c)
 	}
-	var parts []part
-	for i := 0; i < c.N(0); i++ {
+	parts := make([]part, c.N(0))
+	for i := range parts {
 		at := c.At(0) + i
-		parts = append(parts, part{move: p.move(c.In[at], i), in: at})
+		parts[i] = part{move: p.move(c.In[at], i), in: at}
 	}
 	return partsStep(c.Op.Name, parts), nil
 }

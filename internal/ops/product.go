@@ -59,9 +59,9 @@ func newDenseProduct(p *product, c *graph.Call) (*denseProduct, error) {
 
 // singleTaps are k steps whose operands lie a and w floats apart.
 func singleTaps(k, a, w int) denseTaps {
-	var t denseTaps
-	for s := range k {
-		t.single = append(t.single, gemm.Tap{A: int64(4 * s * a), W: int64(4 * s * w)})
+	t := denseTaps{single: make([]gemm.Tap, k)}
+	for s := range t.single {
+		t.single[s] = gemm.Tap{A: int64(4 * s * a), W: int64(4 * s * w)}
 	}
 	return t
 }

@@ -419,6 +419,8 @@ func prepareSliceUpdate(c *graph.Call) (graph.Step, error) {
 	}
 	m := newMove(widthOf(c.In[0]), size, st, 0, rowMajor(size), 0)
 	begin, end := c.At(2), c.At(3)
+	c.Late(begin)
+	c.Late(end)
 	narrow := c.Out[0].Form == graph.Half && c.In[1].Form == graph.Plain
 	step := graph.Step{Kernel: c.Op.Name}
 	n := widthOf(c.In[0]) * volume(s.x)
