@@ -118,6 +118,8 @@ var hostiles = []hostile{
 	{name: "matmul-mismatched", in: vars{testkit.F32("x", 2, 3)}, ops: one("matmul", args{"x": "%x", "y": "%x", "transpose_x": false, "transpose_y": false}), kinds: invalid, text: "matmul"},
 	{name: "matmul-of-bool-declared-float", in: vars{testkit.B("x", 2, 3)}, ops: []op{{Type: "reshape", In: args{"x": "%x", "shape": []int{3, 2}}, Out: vars{testkit.F32("z", 3, 2)}},
 		{Type: "matmul", In: args{"x": "%z", "y": weights(2, 5)}, Out: vars{testkit.F32("y", 3, 5)}}}, kinds: invalid, text: "bool"},
+	{name: "wrong-where-nobody-reads", in: vars{testkit.F32("x", 2, 3)}, ops: []op{{Type: "matmul", In: args{"x": "%x", "y": "%x", "transpose_x": false, "transpose_y": false}, Out: vars{testkit.F32("z", 2, 3)}},
+		{Type: "relu", In: args{"x": "%x"}, Out: vars{testkit.F32("y", 2, 3)}}}, kinds: invalid, text: "matmul"},
 	{name: "pool-of-a-huge-padded-image", ops: one("avg_pool", args{"x": "%x", "kernel_sizes": []int{1 << 13, 1 << 13}, "pad_type": "custom", "pad": []int{8000, 8000, 8000, 8000}}), kinds: limits, text: "avg_pool"},
 	{name: "linear-mismatched", ops: one("linear", args{"x": "%x", "weight": weights(4, 9), "bias": weights(4)}), kinds: invalid, text: "weight"},
 	{name: "broadcast-mismatched", ops: one("add", args{"x": "%x", "y": weights(7)}), kinds: invalid, text: "add"},

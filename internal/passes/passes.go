@@ -19,16 +19,32 @@ var pipeline = []pass{
 	{"share heads of attention", shareHeads},
 }
 
-// Apply gives the function with all passes applied, without nodes that nobody reads.
+// Apply gives the function with all passes applied, without nodes that nobody reads
+// since then. What the file has and nobody reads stays, to be checked like the rest.
 func Apply(fn *graph.Function) *graph.Function {
 	out := *fn
+	before := readIn(fn)
 	for _, p := range pipeline {
 		out.Body = rewrite(out.Body, p)
 	}
 	read := map[*graph.Value]bool{}
 	markOutputs(out.Body, read)
-	out.Body = sweep(out.Body, read)
+	out.Body = sweep(out.Body, before, read)
 	return &out
+}
+
+// readIn is what nodes and blocks read.
+func readIn(fn *graph.Function) map[*graph.Value]bool {
+	read := map[*graph.Value]bool{}
+	markOutputs(fn.Body, read)
+	fn.Body.Walk(func(n *graph.Node) {
+		for _, a := range n.Args {
+			for _, v := range a {
+				read[v] = true
+			}
+		}
+	})
+	return read
 }
 
 // markOutputs marks what blocks give as their results.
@@ -43,20 +59,24 @@ func markOutputs(b *graph.Block, read map[*graph.Value]bool) {
 	}
 }
 
-// sweep leaves out nodes without effect whose results are not read; read grows with what the others take.
-func sweep(b *graph.Block, read map[*graph.Value]bool) *graph.Block {
+// sweep leaves out nodes without effect whose results were read before and are not any more; read grows with
+// what the others take.
+func sweep(b *graph.Block, before, read map[*graph.Value]bool) *graph.Block {
 	out := *b
 	out.Nodes = nil
 	for i := len(b.Nodes) - 1; i >= 0; i-- {
 		n := b.Nodes[i]
-		if !n.Op.Effect && !slices.ContainsFunc(n.Out, func(v *graph.Value) bool { return read[v] }) && len(n.Blocks) == 0 {
+		in := func(set map[*graph.Value]bool) bool {
+			return slices.ContainsFunc(n.Out, func(v *graph.Value) bool { return set[v] })
+		}
+		if !n.Op.Effect && len(n.Blocks) == 0 && in(before) && !in(read) {
 			continue
 		}
 		if len(n.Blocks) > 0 {
 			inner := *n
 			inner.Blocks = make([]*graph.Block, len(n.Blocks))
 			for k, in := range n.Blocks {
-				inner.Blocks[k] = sweep(in, read)
+				inner.Blocks[k] = sweep(in, before, read)
 			}
 			n = &inner
 		}
