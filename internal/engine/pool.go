@@ -13,8 +13,13 @@ import (
 	"coreml/internal/fault"
 )
 
-// spin is how long a helper looks for the next phase before it parks.
-const spin = 20 * time.Microsecond
+// How long a helper looks for the next phase before it parks: within a run, where
+// a call of one task may keep the caller, and after it. Waking a helper costs as
+// much as a small phase.
+const (
+	spinInRun = time.Millisecond
+	spinAfter = 20 * time.Microsecond
+)
 
 // team is the caller of a run and its helpers. The caller is worker 0: it claims
 // tasks itself and never waits for a helper that has not started one, so that a
@@ -29,6 +34,7 @@ type team struct {
 	run     func(worker, task int) error
 
 	fault   atomic.Pointer[error] // the first one
+	inRun   atomic.Bool
 	closing atomic.Bool
 	parked  atomic.Int32
 	wake    chan struct{}
@@ -79,10 +85,19 @@ func (c *crewState) take(threads int) *team {
 		}
 		c.team = newTeam(threads)
 	}
+	c.team.inRun.Store(true)
+	c.team.call(threads - 1)
 	return c.team
 }
 
-func (c *crewState) giveBack() { c.busy.Store(false) }
+func (c *crewState) giveBack() {
+	c.mu.Lock()
+	if c.team != nil {
+		c.team.inRun.Store(false)
+	}
+	c.mu.Unlock()
+	c.busy.Store(false)
+}
 
 // newTeam starts helpers beside the caller; threads counts both.
 func newTeam(threads int) *team {
@@ -130,17 +145,22 @@ func (t *team) phase(tasks, helpers int, run func(worker, task int) error) {
 	t.done.Store(0)
 	gen := t.state.Load()>>(2*taskBits) + 1
 	t.state.Store(gen<<(2*taskBits) | uint64(tasks)<<taskBits)
-	for i := int32(0); i < min(t.parked.Load(), int32(helpers)); i++ {
-		select {
-		case t.wake <- struct{}{}:
-		default:
-		}
-	}
+	t.call(helpers)
 	for t.claim(0) {
 	}
 	for n := 0; t.done.Load() < int64(tasks); n++ {
 		if n > 1000 {
 			runtime.Gosched()
+		}
+	}
+}
+
+// call wakes helpers that have parked.
+func (t *team) call(helpers int) {
+	for i := int32(0); i < min(t.parked.Load(), int32(helpers)); i++ {
+		select {
+		case t.wake <- struct{}{}:
+		default:
 		}
 	}
 }
@@ -166,12 +186,19 @@ func (t *team) help(worker int) {
 	defer t.helpers.Done()
 	debug.SetPanicOnFault(true)
 	idle := time.Now()
-	for !t.closing.Load() {
+	for n := 0; !t.closing.Load(); n++ {
 		if t.claim(worker) {
 			idle = time.Now()
 			continue
 		}
+		spin := spinAfter
+		if t.inRun.Load() {
+			spin = spinInRun
+		}
 		if time.Since(idle) < spin {
+			if n%64 == 0 {
+				runtime.Gosched() // others may want the processor
+			}
 			continue
 		}
 		t.parked.Add(1)

@@ -148,7 +148,7 @@ func (b *blockedConv) plan() taskShare {
 		lines = max(lines, b.grids[i].y.Out)
 	}
 	work := 2 * float64(len(b.grids)*lines) * float64(g.x.Out) * float64(panels*lanes) * float64(b.cin*len(g.ky)*len(g.kx))
-	want := int(min(convTasks, work*float64(outer)/convWork))
+	want := evenTasks(work*float64(outer)/convWork, convTasks)
 	line := g.y.Stride * g.x.In * b.cin
 	weight := panels * lanes * b.cin * b.taps()
 	bands, ranges := min((lines*line+bandFloats-1)/bandFloats, lines), 1

@@ -36,20 +36,23 @@ func prepareReorder(c *graph.Call) (graph.Step, error) {
 			return nil
 		}), nil
 	}
-	// One task for each block of channels.
+	// Tasks of some blocks of channels each.
 	b, ch, sp := c.Lanes(), s[1], 1
 	for _, d := range s[2:] {
 		sp *= d
 	}
 	blocks := (ch + b - 1) / b
-	return graph.Parallel(name, s[0]*blocks, func(x *graph.Exec, t int) error {
-		i, cb := t/blocks, t%blocks
-		used := min(b, ch-cb*b)
-		plain := (i*ch + cb*b) * sp
-		if to == graph.Blocked {
-			k.ToBlocked(x.OutF32(0)[t*sp*b:(t+1)*sp*b], x.F32(0)[plain:plain+used*sp], used, sp, b)
-		} else {
-			k.FromBlocked(x.OutF32(0)[plain:plain+used*sp], x.F32(0)[t*sp*b:(t+1)*sp*b], used, sp, b)
+	all, per := s[0]*blocks, max(1, taskElems/max(1, sp*b))
+	return graph.Parallel(name, ceilDiv(all, per), func(x *graph.Exec, task int) error {
+		for t := task * per; t < min((task+1)*per, all); t++ {
+			i, cb := t/blocks, t%blocks
+			used := min(b, ch-cb*b)
+			plain := (i*ch + cb*b) * sp
+			if to == graph.Blocked {
+				k.ToBlocked(x.OutF32(0)[t*sp*b:(t+1)*sp*b], x.F32(0)[plain:plain+used*sp], used, sp, b)
+			} else {
+				k.FromBlocked(x.OutF32(0)[plain:plain+used*sp], x.F32(0)[t*sp*b:(t+1)*sp*b], used, sp, b)
+			}
 		}
 		return nil
 	}), nil

@@ -25,6 +25,19 @@ func (s taskShare) band(i int) (lo, hi int) { return i * s.lines, min((i+1)*s.li
 
 func (s taskShare) tasks() int { return s.outer * s.bands * s.ranges }
 
+// evenTasks is how many tasks an amount of work, in tasks, is best divided into, at
+// most so many: two or a multiple of four, so that two and four threads end together.
+func evenTasks(work float64, most int) int {
+	switch n := int(min(work, float64(most))); {
+	case n < 2:
+		return 1
+	case n == 2:
+		return 2
+	default:
+		return (n + 3) &^ 3
+	}
+}
+
 // task is number i: ranges of columns of one band follow one another.
 func (s taskShare) task(i int) taskPart {
 	t := taskPart{col: i % s.ranges * s.cols}
@@ -38,6 +51,6 @@ func (s taskShare) task(i int) taskPart {
 // Limits of a task of a blocked convolution.
 const (
 	bandFloats = 96 << 10 // of input, so that it stays in the second-level cache beside the weights
-	convWork   = 8e6      // floating-point operations worth a task
-	convTasks  = 32       // more are not needed
+	convWork   = 2e6      // floating-point operations worth a task
+	convTasks  = 16       // more are not needed
 )

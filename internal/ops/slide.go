@@ -27,7 +27,7 @@ type rect struct {
 // Limits of a task of a sliding window: vector operations worth one; and the number of taps in all lists,
 // beyond which a padded copy serves.
 const (
-	slideWork = 64 << 10
+	slideWork = 16 << 10
 	slideTaps = 64 << 10
 )
 
@@ -36,12 +36,16 @@ func newSlide(kernel dw.Kernel, s *spatial, n, blocks int, pad bool) *slide {
 	v := &slide{kernel: kernel, y: s.axis[1], x: s.axis[2]}
 	v.copied = pad && (window.PreferPadded(v.y, v.x, 1) || s.manyTaps())
 	perLine := v.x.Out * s.taps()
-	blocksPer := max(1, min(blocks, slideWork/(perLine*v.y.Out)))
-	linesPer := v.y.Out
-	if blocksPer == 1 {
-		linesPer = max(min(v.y.Out, v.y.Kernel*4), min(v.y.Out, slideWork/perLine))
+	want := evenTasks(float64(n*blocks*perLine*v.y.Out)/slideWork, 16)
+	ranges := min(blocks, max(1, want/n))
+	bands := 1
+	if ranges == blocks {
+		bands = max(1, min(want/(n*ranges), v.y.Out/(4*v.y.Kernel)))
 	}
-	v.share = newShare(n, v.y.Out, blocks, (v.y.Out+linesPer-1)/linesPer, (blocks+blocksPer-1)/blocksPer)
+	for bands < v.y.Out && perLine*v.y.Out/bands > 4*slideWork {
+		bands++
+	}
+	v.share = newShare(n, v.y.Out, blocks, bands, ranges)
 	for b := range v.share.bands {
 		lo := b * v.share.lines
 		v.bands = append(v.bands, v.rects(lo, min(lo+v.share.lines, v.y.Out)))
