@@ -16,6 +16,7 @@ import (
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
 	"coreml/internal/mlmodel"
+	"coreml/internal/passes"
 	"coreml/internal/testkit"
 	"coreml/tensor"
 )
@@ -144,6 +145,7 @@ func stateFor(p *program) *state {
 
 // openGraph makes a program of a function that no file describes.
 func openGraph(fn *graph.Function, level cpu.Level, threads int) (*program, error) {
+	fn = passes.Apply(fn)
 	p := newProgram(fn, level, backend.Config{Threads: threads})
 	var err error
 	if p.feats, err = newFeatures(fn, &mlmodel.Function{}); err != nil {

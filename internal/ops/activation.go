@@ -40,6 +40,12 @@ var activationOps = []*graph.Op{
 	}, "alpha"),
 }
 
+// GatedSigmoidHard is an operator and its own gate in one. It stands for mul(x, sigmoid_hard(x)); it has no
+// opset and can never come from, or go to, a file.
+var GatedSigmoidHard = activation("gated_sigmoid_hard", "x·sigmoid_hard(x).", func(v *vec.Funcs, a, b float32) graph.Elem {
+	return graph.Elem{F1: func(dst, x []float32) { v.HardSwish(dst, x, a, b) }, Zero: true}
+}, "alpha", "beta")
+
 // activation is a unary operator with up to two numbers as parameters.
 func activation(name, doc string, f func(v *vec.Funcs, alpha, beta float32) graph.Elem, params ...string) *graph.Op {
 	var in []graph.Input

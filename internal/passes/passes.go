@@ -17,6 +17,7 @@ type pass struct {
 // pipeline is the list, in order.
 var pipeline = []pass{
 	{"share heads of attention", shareHeads},
+	{"join gates", joinGate},
 }
 
 // Apply gives the function with all passes applied, without nodes that nobody reads

@@ -14,7 +14,7 @@ type kind struct {
 // kinds is the list that random graphs are made of. What is more likely in networks is there more than once.
 var kinds = []kind{
 	{"activation", activation}, {"activation", activation}, {"activation", activation},
-	{"exact unary", exactUnary}, {"binary", binary}, {"binary", binary}, {"binary", binary}, {"compare", compare}, {"select", choose},
+	{"exact unary", exactUnary}, {"binary", binary}, {"binary", binary}, {"binary", binary}, {"gate", gate}, {"compare", compare}, {"select", choose},
 	{"integer", integer}, {"cast", cast},
 	{"conv", conv}, {"conv", conv}, {"conv", conv}, {"depthwise", depthwise}, {"conv_transpose", convTranspose}, {"pool", pool}, {"pool", pool},
 	{"batch_norm", batchNorm}, {"instance_norm", instanceNorm}, {"layer_norm", layerNorm}, {"l2_norm", otherNorm},
@@ -171,6 +171,26 @@ func binary(g *random) error {
 		x, y = y, x
 	}
 	_, err := g.op(x.exact && y.exact, name, Args{"x": x.v, "y": y.v})
+	return err
+}
+
+// gate multiplies a value with a function of itself.
+func gate(g *random) error {
+	x := g.float(0, 5)
+	k := []string{"sigmoid", "sigmoid_hard"}[g.r.IntN(2)]
+	a := Args{"x": x.v}
+	if k == "sigmoid_hard" {
+		a["alpha"], a["beta"] = 0.25, 0.5
+	}
+	s, err := g.op(false, k, a)
+	if err != nil {
+		return err
+	}
+	a = Args{"x": x.v, "y": s[0].v}
+	if g.flip() {
+		a = Args{"x": s[0].v, "y": x.v}
+	}
+	_, err = g.op(false, "mul", a)
 	return err
 }
 

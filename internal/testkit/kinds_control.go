@@ -143,6 +143,11 @@ func useState(g *random) error {
 		}
 		data = out[0].v
 	}
+	if g.noise && x.t.DType == tensor.Float16 { // which way a float16 is rounded depends on what comes before
+		if data, err = g.disturb(data, x.t, 0x1p-11); err != nil {
+			return err
+		}
+	}
 	if _, err := g.Op("write_state", Args{"input": s, "data": data}); err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func (g *random) op(exact bool, name string, args Args) ([]*pooled, error) {
 	for _, v := range out {
 		t := g.TypeOf(v)
 		if g.noise && !exact && t.DType.IsFloat() {
-			if v, err = g.disturb(v, t); err != nil {
+			if v, err = g.disturb(v, t, 0x1p-19); err != nil {
 				return nil, err
 			}
 		}
@@ -158,11 +158,11 @@ func (g *random) op(exact bool, name string, args Args) ([]*pooled, error) {
 	return made, nil
 }
 
-// disturb multiplies every element by a number near 1.
-func (g *random) disturb(v *graph.Value, t graph.Type) (*graph.Value, error) {
+// disturb multiplies every element by a number near 1: within by of it.
+func (g *random) disturb(v *graph.Value, t graph.Type, by float32) (*graph.Value, error) {
 	f := make([]float32, t.Elements())
 	for i := range f {
-		f[i] = 1 + (g.dither.Float32()*2-1)*0x1p-19
+		f[i] = 1 + (g.dither.Float32()*2-1)*by
 	}
 	k := g.Floats(f, t.Shape...)
 	k.Const.Type.DType, k.Const.Held = t.DType, true

@@ -89,9 +89,10 @@ var arithKernels = []elementwise{
 		k.div(in[0], in[0], d)
 		return in[0]
 	}},
-	{Field: "HardSwish", Sources: 1, Width: 4, Body: func(k *kern, in []wide, _ []emit.Vec) wide {
-		y := k.filled(0.5)
-		k.fma(y, in[0], konst(1.0/6))
+	{Field: "HardSwish", Sources: 1, Scalars: 2, Width: 4, Body: func(k *kern, in []wide, s []emit.Vec) wide {
+		y := k.wide()
+		k.copy(y, in[0])
+		scaleShift(k, y, s[0], s[1])
 		k.atLeast(y, konst(0))
 		k.atMost(y, konst(1))
 		k.mul(y, y, in[0])

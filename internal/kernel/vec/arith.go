@@ -69,10 +69,6 @@ func relu(x float32) float32 { return atLeast(x, 0) }
 
 func softsign(x float32) float32 { return x / (1 + abs(x)) }
 
-func hardSwish(x float32) float32 {
-	return x * atMost(atLeast(mulAdd(x, 1.0/6, 0.5), 0), 1)
-}
-
 func rsqrt(x, eps float32) float32 { return 1 / sqrt(x+eps) }
 
 func inverse(x, eps float32) float32 { return 1 / (x + eps) }
@@ -101,6 +97,8 @@ func clampedRelu(x, alpha, beta float32) float32 {
 }
 
 func sigmoidHard(x, alpha, beta float32) float32 { return clip(mulAdd(alpha, x, beta), 0, 1) }
+
+func hardSwish(x, alpha, beta float32) float32 { return x * sigmoidHard(x, alpha, beta) }
 
 func scaleShift(x, scale, shift float32) float32 { return mulAdd(x, scale, shift) }
 

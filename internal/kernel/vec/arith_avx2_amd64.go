@@ -153,7 +153,7 @@ func fillArith_avx2(f *Funcs) {
 	f.Sign = of10(sign_avx2)
 	f.Relu = of10(relu_avx2)
 	f.Softsign = of10(softsign_avx2)
-	f.HardSwish = of10(hardSwish_avx2)
+	f.HardSwish = of12(hardSwish_avx2)
 	f.Rsqrt = of11(rsqrt_avx2)
 	f.Inverse = of11(inverse_avx2)
 	f.LeakyRelu = of11(leakyRelu_avx2)

@@ -57,26 +57,6 @@ DATA eachbf800000_avx2<>+24(SB)/4, $0xbf800000
 DATA eachbf800000_avx2<>+28(SB)/4, $0xbf800000
 GLOBL eachbf800000_avx2<>(SB), RODATA|NOPTR, $32
 
-DATA each3e2aaaab_avx2<>+0(SB)/4, $0x3e2aaaab
-DATA each3e2aaaab_avx2<>+4(SB)/4, $0x3e2aaaab
-DATA each3e2aaaab_avx2<>+8(SB)/4, $0x3e2aaaab
-DATA each3e2aaaab_avx2<>+12(SB)/4, $0x3e2aaaab
-DATA each3e2aaaab_avx2<>+16(SB)/4, $0x3e2aaaab
-DATA each3e2aaaab_avx2<>+20(SB)/4, $0x3e2aaaab
-DATA each3e2aaaab_avx2<>+24(SB)/4, $0x3e2aaaab
-DATA each3e2aaaab_avx2<>+28(SB)/4, $0x3e2aaaab
-GLOBL each3e2aaaab_avx2<>(SB), RODATA|NOPTR, $32
-
-DATA each3f000000_avx2<>+0(SB)/4, $0x3f000000
-DATA each3f000000_avx2<>+4(SB)/4, $0x3f000000
-DATA each3f000000_avx2<>+8(SB)/4, $0x3f000000
-DATA each3f000000_avx2<>+12(SB)/4, $0x3f000000
-DATA each3f000000_avx2<>+16(SB)/4, $0x3f000000
-DATA each3f000000_avx2<>+20(SB)/4, $0x3f000000
-DATA each3f000000_avx2<>+24(SB)/4, $0x3f000000
-DATA each3f000000_avx2<>+28(SB)/4, $0x3f000000
-GLOBL each3f000000_avx2<>(SB), RODATA|NOPTR, $32
-
 DATA eachff800000_avx2<>+0(SB)/4, $0xff800000
 DATA eachff800000_avx2<>+4(SB)/4, $0xff800000
 DATA eachff800000_avx2<>+8(SB)/4, $0xff800000
@@ -206,6 +186,16 @@ DATA each3d2aaaa5_avx2<>+20(SB)/4, $0x3d2aaaa5
 DATA each3d2aaaa5_avx2<>+24(SB)/4, $0x3d2aaaa5
 DATA each3d2aaaa5_avx2<>+28(SB)/4, $0x3d2aaaa5
 GLOBL each3d2aaaa5_avx2<>(SB), RODATA|NOPTR, $32
+
+DATA each3f000000_avx2<>+0(SB)/4, $0x3f000000
+DATA each3f000000_avx2<>+4(SB)/4, $0x3f000000
+DATA each3f000000_avx2<>+8(SB)/4, $0x3f000000
+DATA each3f000000_avx2<>+12(SB)/4, $0x3f000000
+DATA each3f000000_avx2<>+16(SB)/4, $0x3f000000
+DATA each3f000000_avx2<>+20(SB)/4, $0x3f000000
+DATA each3f000000_avx2<>+24(SB)/4, $0x3f000000
+DATA each3f000000_avx2<>+28(SB)/4, $0x3f000000
+GLOBL each3f000000_avx2<>(SB), RODATA|NOPTR, $32
 
 DATA each47c35000_avx2<>+0(SB)/4, $0x47c35000
 DATA each47c35000_avx2<>+4(SB)/4, $0x47c35000
@@ -640,24 +630,24 @@ TEXT ·hardSwish_avx2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ a+8(FP), BX
 	MOVQ n+32(FP), DX
-	VXORPS Y0, Y0, Y0
-	VBROADCASTSS each3f800000_avx2<>+0(SB), Y1
-	VBROADCASTSS each3e2aaaab_avx2<>+0(SB), Y2
-	VBROADCASTSS each3f000000_avx2<>+0(SB), Y3
+	VBROADCASTSS s0+40(FP), Y0
+	VBROADCASTSS s1+44(FP), Y1
+	VXORPS Y2, Y2, Y2
+	VBROADCASTSS each3f800000_avx2<>+0(SB), Y3
 	CMPQ DX, $16
 	JLT tail1
 
 loop3:
 	VMOVUPS (BX), Y4
 	VMOVUPS 32(BX), Y5
-	VMOVAPS Y3, Y6
-	VMOVAPS Y3, Y7
-	VFMADD231PS Y2, Y4, Y6
-	VFMADD231PS Y2, Y5, Y7
-	VMAXPS Y6, Y0, Y6
-	VMAXPS Y7, Y0, Y7
-	VMINPS Y6, Y1, Y6
-	VMINPS Y7, Y1, Y7
+	VMOVAPS Y4, Y6
+	VMOVAPS Y5, Y7
+	VFMADD213PS Y1, Y0, Y6
+	VFMADD213PS Y1, Y0, Y7
+	VMAXPS Y6, Y2, Y6
+	VMAXPS Y7, Y2, Y7
+	VMINPS Y6, Y3, Y6
+	VMINPS Y7, Y3, Y7
 	VMULPS Y4, Y6, Y6
 	VMULPS Y5, Y7, Y7
 	VMOVUPS Y6, (AX)
@@ -675,10 +665,10 @@ tail1:
 	VPBROADCASTD X4, Y4
 	VPCMPGTD iota_avx2<>+0(SB), Y4, Y4
 	VMASKMOVPS (BX), Y4, Y5
-	VMOVAPS Y3, Y6
-	VFMADD231PS Y2, Y5, Y6
-	VMAXPS Y6, Y0, Y6
-	VMINPS Y6, Y1, Y6
+	VMOVAPS Y5, Y6
+	VFMADD213PS Y1, Y0, Y6
+	VMAXPS Y6, Y2, Y6
+	VMINPS Y6, Y3, Y6
 	VMULPS Y5, Y6, Y6
 	VMASKMOVPS Y6, Y4, (AX)
 	ADDQ $32, AX

@@ -153,7 +153,7 @@ func fillArith_avx512(f *Funcs) {
 	f.Sign = of10(sign_avx512)
 	f.Relu = of10(relu_avx512)
 	f.Softsign = of10(softsign_avx512)
-	f.HardSwish = of10(hardSwish_avx512)
+	f.HardSwish = of12(hardSwish_avx512)
 	f.Rsqrt = of11(rsqrt_avx512)
 	f.Inverse = of11(inverse_avx512)
 	f.LeakyRelu = of11(leakyRelu_avx512)

@@ -138,11 +138,10 @@ func newGeneric() *Funcs {
 		Sinh: mapped(sinh), Cosh: mapped(cosh), Tanh: mapped(tanh), Atanh: mapped(atanh),
 		Sigmoid: mapped(sigmoid), Silu: mapped(silu), Softplus: mapped(softplus), Softsign: mapped(softsign),
 		GeluExact: mapped(geluExact), GeluTanh: mapped(geluTanh), GeluSigmoid: mapped(geluSigmoid),
-		HardSwish: mapped(hardSwish),
 
 		Rsqrt: mapped1(rsqrt), Inverse: mapped1(inverse), Elu: mapped1(elu), LeakyRelu: mapped1(leakyRelu),
 		ThresholdedRelu: mapped1(thresholdedRelu),
-		Clip:            mapped2(clip), ClampedRelu: mapped2(clampedRelu), SigmoidHard: mapped2(sigmoidHard),
+		Clip:            mapped2(clip), ClampedRelu: mapped2(clampedRelu), SigmoidHard: mapped2(sigmoidHard), HardSwish: mapped2(hardSwish),
 		ScaledTanh: mapped2(scaledTanh), ScaleShift: mapped2(scaleShift),
 
 		Add: addLoop, Sub: zipped(sub), Mul: mulLoop, Div: zipped(div), Max: zipped(maximum), Min: zipped(minimum),

@@ -47,7 +47,6 @@ type Funcs struct {
 	// GeluExact is x·Φ(x), error below 4e-7·|x| where x > -2, below 1e-7 beyond; GeluTanh and
 	// GeluSigmoid are the approximations of MIL's modes, error below 1e-6·max(|result|, 0.1).
 	GeluExact, GeluTanh, GeluSigmoid Unary
-	HardSwish                        Unary // x·clip(x/6+1/2, 0, 1)
 
 	Rsqrt           UnaryScalar  // 1/sqrt(x+a), two roundings after the sum
 	Inverse         UnaryScalar  // 1/(x+a)
@@ -57,6 +56,7 @@ type Funcs struct {
 	Clip            UnaryScalar2 // min(max(x, a), b)
 	ClampedRelu     UnaryScalar2 // min(x >= 0 ? x : a·x, b)
 	SigmoidHard     UnaryScalar2 // clip(a·x+b, 0, 1)
+	HardSwish       UnaryScalar2 // x·clip(a·x+b, 0, 1)
 	ScaledTanh      UnaryScalar2 // a·tanh(b·x)
 	ScaleShift      UnaryScalar2 // a·x + b
 
