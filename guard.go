@@ -260,7 +260,7 @@ func (g *guard) reference(ctx context.Context, last backend.Program) (backend.Pr
 func (g *guard) shadowed(p, ref backend.Program) backend.Program {
 	s := g.o.Shadow
 	return backend.Shadow(p, ref, backend.ShadowOptions{
-		Key: g.key, Share: s.Share, Queue: s.Queue, Limits: s.Limits, Observer: g.to,
+		Key: g.key, Share: s.Share, Hold: s.Hold, Queue: s.Queue, Limits: s.Limits, Observer: g.to,
 		Drift: func(d Drift) {
 			// An answer from before the last transition is old news.
 			if g.breaker != nil && !d.At.Before(g.breaker.Status().Since) {

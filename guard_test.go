@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -144,6 +146,113 @@ func TestShadowByOptions(t *testing.T) {
 	}
 	if d := ask(t, m, "").Dispatch; !d.Fallback || !strings.Contains(d.Reason, "drift") {
 		t.Errorf("%+v", d)
+	}
+}
+
+// spoilt adds to every tensor of the answers, and changes labels, while it is told to.
+func spoilt(wrong *atomic.Bool, by float32) func(coreml.Predictor) coreml.Predictor {
+	return func(next coreml.Predictor) coreml.Predictor {
+		return func(ctx context.Context, in coreml.Features) (coreml.Features, error) {
+			out, err := next(ctx, in)
+			if err != nil || !wrong.Load() {
+				return out, err
+			}
+			for name, v := range out {
+				switch v := v.(type) {
+				case string:
+					out[name] = "green"
+				case *tensor.Tensor:
+					for i := range tensor.Data[float32](v) {
+						tensor.Data[float32](v)[i] += by
+					}
+				}
+			}
+			return out, err
+		}
+	}
+}
+
+// TestHoldByOptions: of answers that wait for their comparison, no wrong one is given.
+func TestHoldByOptions(t *testing.T) {
+	var wrong atomic.Bool
+	hold := &coreml.Shadow{Share: 1, Hold: true}
+	m := open(t, classifier, coreml.Options{Fallback: &coreml.Fallback{}, Shadow: hold, Wrap: spoilt(&wrong, 1),
+		Breaker: coreml.Breaker{Backoff: 20 * time.Millisecond}})
+	var callers sync.WaitGroup
+	var byFirst atomic.Int64
+	for range 4 {
+		callers.Go(func() {
+			for i := range 60 {
+				wrong.Store(i >= 20 && i < 40)
+				if !ask(t, m, "").Fallback {
+					byFirst.Add(1)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	callers.Wait()
+	if b := m.Breakers()[0]; b.Trips == 0 || byFirst.Load() < 40 {
+		t.Errorf("%+v; the first answered %d times", b, byFirst.Load())
+	}
+	alone := open(t, classifier, coreml.Options{Shadow: hold, Wrap: spoilt(&wrong, 1)})
+	ask(t, alone, "cpu-wrapped")
+	wrong.Store(true)
+	if r, err := alone.PredictWith(ctx, coreml.Request{In: coreml.Features{"image": redSquare()}}); !errors.Is(err, coreml.ErrDrift) || r.Out != nil {
+		t.Errorf("without fallback: %v, %v", r, err)
+	}
+}
+
+// TestHoldKeepsStates: a sequence stays right while the backend is wrong, and a caller
+// without fallback can go on from before the wrong answer.
+func TestHoldKeepsStates(t *testing.T) {
+	const path = "testdata/cases/sta_accumulators/model.mlpackage"
+	var wrong atomic.Bool
+	hold := &coreml.Shadow{Share: 1, Hold: true}
+	plain := open(t, path, coreml.Options{})
+	for name, m := range map[string]*coreml.Model{
+		"fallback": open(t, path, coreml.Options{Fallback: &coreml.Fallback{}, Shadow: hold, Wrap: spoilt(&wrong, float32(math.NaN()))}),
+		"alone":    open(t, path, coreml.Options{Shadow: hold, Wrap: spoilt(&wrong, 1)}),
+	} {
+		want, err := plain.NewState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := m.NewState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 8 {
+			x := tensor.New(tensor.Float32, 3, 4)
+			tensor.Data[float32](x)[i] = float32(i + 1)
+			in := coreml.Features{"x": x, "slot": tensor.Of([]int32{0})}
+			w := coreml.Features{}
+			if err := plain.PredictInto(ctx, in, w, want); err != nil {
+				t.Fatal(err)
+			}
+			wrong.Store(i%3 == 1)
+			g := coreml.Features{}
+			err := m.PredictInto(ctx, in, g, st)
+			if name == "alone" && wrong.Load() {
+				if !errors.Is(err, coreml.ErrDrift) {
+					t.Errorf("%s, step %d: %v", name, i, err)
+				}
+				wrong.Store(false)
+				g = coreml.Features{}
+				err = m.PredictInto(ctx, in, g, st)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for out, v := range w {
+				if string(g[out].(*tensor.Tensor).Bytes()) != string(v.(*tensor.Tensor).Bytes()) {
+					t.Errorf("%s, step %d, %s: %v, want %v", name, i, out, g[out].(*tensor.Tensor).Float32s(), v.(*tensor.Tensor).Float32s())
+				}
+			}
+		}
+		if err := errors.Join(st.Close(), want.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -96,11 +96,19 @@ type Fallback struct {
 	Checkpoint int
 }
 
-// Shadow says which answers are recomputed, and what they may differ by. The
-// zero value has the defaults.
+// Shadow says which answers are recomputed, and what they may differ by. States
+// are compared with the answers that change them. No probe of the breaker counts or is
+// given before it has been compared, whatever the share. The zero value has the
+// defaults.
 type Shadow struct {
 	// Share of the answers; 0: 0.01, every hundredth.
 	Share float64
+	// Hold makes an answer of the share wait for its comparison, within the deadline of
+	// its request, and gives it only if it passes. Otherwise the fallback answers
+	// or, without one, the call fails: with ErrDrift beyond the limits, ErrTimeout
+	// if the comparison did not end in time, ErrRuntime if the reference failed. A State
+	// is then what it was before the call. With a Share of 1 no wrong answer is given.
+	Hold bool
 	// By is the backend that recomputes; "": the fallback's, or without one the
 	// CPU engine for all others and the reference for the CPU engine.
 	By string

@@ -15,10 +15,10 @@ import (
 
 // guardFlags are the flags that keep a model answering when its backend does not.
 type guardFlags struct {
-	isolate, canary, warm, status bool
-	fallback, cases, log          string
-	share                         float64
-	sla                           time.Duration
+	isolate, canary, warm, status, hold bool
+	fallback, cases, log                string
+	share                               float64
+	sla                                 time.Duration
 }
 
 func (g *guardFlags) add(f *pflag.FlagSet) {
@@ -28,6 +28,7 @@ func (g *guardFlags) add(f *pflag.FlagSet) {
 	f.Lookup("fallback").NoOptDefVal = "cpu"
 	f.DurationVar(&g.sla, "sla", 0, "with --fallback: more than 3 of 100 predictions that take longer open the breaker")
 	f.Float64Var(&g.share, "shadow", 0, "share of the answers, such as 0.01, to compute again with another backend and compare")
+	f.BoolVar(&g.hold, "shadow-hold", false, "let these answers wait for their comparison, and give none that differs")
 	f.StringVar(&g.cases, "shadow-cases", "", "folder for answers that differ, as cases that \"coreml verify\" checks")
 	f.BoolVar(&g.warm, "warm-start", false, "let the fallback answer until the backend has loaded and its answers are the same")
 	f.StringVar(&g.log, "event-log", "", "file to append events to, as JSON lines")
@@ -47,8 +48,8 @@ func (g *guardFlags) apply(o *coreml.Options, model string, w io.Writer) error {
 	if !(g.share >= 0 && g.share <= 1) {
 		return usageError{fmt.Errorf("--shadow %v: want a share between 0 and 1", g.share)}
 	}
-	if g.cases != "" && g.share == 0 {
-		return usageError{fmt.Errorf("--shadow-cases: nothing is compared; give --shadow")}
+	if g.share == 0 && (g.cases != "" || g.hold) {
+		return usageError{fmt.Errorf("--shadow-cases and --shadow-hold: nothing is compared; give --shadow")}
 	}
 	if g.sla < 0 || g.sla > 0 && g.fallback == "" && !g.warm {
 		return usageError{fmt.Errorf("--sla %v: want 0 or more, and --fallback", g.sla)}
@@ -62,7 +63,7 @@ func (g *guardFlags) apply(o *coreml.Options, model string, w io.Writer) error {
 		o.Fallback = &coreml.Fallback{To: g.fallback}
 	}
 	if g.share > 0 {
-		o.Shadow = &coreml.Shadow{Share: g.share, OnDrift: g.recorder(model, o.Function, w)}
+		o.Shadow = &coreml.Shadow{Share: g.share, Hold: g.hold, OnDrift: g.recorder(model, o.Function, w)}
 	}
 	return nil
 }

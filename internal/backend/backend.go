@@ -38,7 +38,9 @@ type Job struct {
 	In  []tensor.Features
 	Out []tensor.Features // one for each of In; given tensors are filled, missing ones allocated
 	// State is used and updated by each of the batch in turn; nil where the model has none.
-	State    State
+	State State
+	// Hold asks a Shadow on the way to compare the answers before Run returns.
+	Hold     bool
 	Dispatch Dispatch
 }
 

@@ -101,6 +101,51 @@ func judge(limits map[string]Limits, got, want tensor.Features) ([]Difference, e
 	return all, fmt.Errorf("backend: %w: %s", fault.Drift, strings.Join(bad, "; "))
 }
 
+// judge fills in how the answer differs. A state is judged by the elements that
+// either of the two has changed: those of one step are few among those of many. A
+// value that nothing can be made of is drift too.
+func (d *Drifted) judge(limits map[string]Limits) {
+	defer func() {
+		if v := recover(); v != nil {
+			d.Err = fmt.Errorf("backend: %w: the answer cannot be compared: %v", fault.Drift, v)
+		}
+	}()
+	got, want := tensor.Features{}, tensor.Features{}
+	maps.Copy(got, d.Got)
+	maps.Copy(want, d.Want)
+	for name := range d.Left {
+		as := "state " + name
+		got[as], want[as] = changed(d.Left[name], d.After[name], d.Before[name])
+	}
+	d.Differences, d.Err = judge(limits, got, want)
+}
+
+// changed are those elements of a and b that differ from before in one of them. What
+// cannot be told apart so is returned whole.
+func changed(a, b, before any) (any, any) {
+	x, shape, ok1 := numbers(a, b)
+	y, other, ok2 := numbers(b, a)
+	z, third, ok3 := numbers(before, a)
+	t, ok := a.(*tensor.Tensor)
+	if !ok || !ok1 || !ok2 || !ok3 || !tensor.EqualShape(shape, other) || !tensor.EqualShape(shape, third) {
+		return a, b
+	}
+	var p, q []float64
+	for i, was := range z {
+		if x[i] != was || y[i] != was {
+			p, q = append(p, x[i]), append(q, y[i])
+		}
+	}
+	of := func(v []float64) any {
+		c, err := tensor.Of(v, len(v)).Convert(t.DType())
+		if err != nil {
+			return v
+		}
+		return c
+	}
+	return of(p), of(q)
+}
+
 // over is the limit that a difference exceeds, or "".
 func (d *Difference) over(l Limits) string {
 	switch {

@@ -46,7 +46,10 @@ type FallbackOptions struct {
 	// that it refuses counts as a failure; nil: all are accepted.
 	Accept func(out tensor.Features) error
 	// Check judges the answer of a probe by that of the program which answered in
-	// its place. With it no caller gets a probe's answer; nil: callers do.
+	// its place. A probe that cannot wait for that (nobody else answers, or its
+	// state is not known) asks the Shadow around its program to hold it. So with it, and
+	// a Shadow, no probe closes the breaker or reaches a caller without having been
+	// compared; nil: probes are judged by their errors, and callers get their answers.
 	Check func(got, want tensor.Features) error
 
 	Observer telemetry.Observer // nil: nobody
@@ -173,11 +176,13 @@ func (r *request) answer() error {
 		}
 		r.failed = append(r.failed, fmt.Errorf("%s: %w", r.f.chain[i].Key.Backend, err))
 	}
-	if p := r.probe; p != nil { // nobody else could answer: what the probe says is better than nothing
+	if p := r.probe; p != nil { // nobody else could answer
 		r.probe = nil
-		if err := r.attempt(p.i, p.ticket); err == nil || r.final(err) {
+		err := r.attempt(p.i, p.ticket)
+		if err == nil || r.final(err) {
 			return err
 		}
+		r.failed = append(r.failed, fmt.Errorf("%s: %w", r.f.chain[p.i].Key.Backend, err))
 	}
 	if len(r.failed) == 1 {
 		return r.failed[0]
@@ -228,10 +233,11 @@ func (r *request) attempt(i int, ticket *breaker.Ticket) error {
 	ctx, cancel := r.f.budget(r.ctx, i)
 	defer cancel()
 	start := time.Now()
-	err := r.runOn(ctx, i)
+	err := r.runOn(ctx, i, ticket != nil && ticket.Probe() && r.f.o.Check != nil)
 	took := time.Since(start)
 	switch {
 	case err == nil:
+	case errors.Is(err, errNotGiven):
 	case r.ctx.Err() != nil:
 		err = r.over(fmt.Errorf("%w: %s: %v", r.ctx.Err(), l.Key.Backend, err))
 	case ctx.Err() != nil && !fault.ByCaller(err):
@@ -245,13 +251,17 @@ func (r *request) attempt(i int, ticket *breaker.Ticket) error {
 // Outcome is how a program did, for its breaker.
 type Outcome = breaker.Outcome
 
-// report tells the breaker. A program that is not there yet has not failed.
+// report tells the breaker. A program that is not there yet has not failed, nor has
+// one whose answer the reference could not judge.
 func (l *link) report(t *breaker.Ticket, o Outcome) {
 	if t == nil {
 		return
 	}
-	if errors.Is(o.Err, ErrWarming) {
+	switch {
+	case errors.Is(o.Err, ErrWarming), errors.Is(o.Err, ErrUncompared):
 		o.Err = context.Canceled
+	case errors.Is(o.Err, errNotGiven):
+		o.Err = errors.New(o.Err.Error()) // a failure; that it drifted is counted where the shadow tells it
 	}
 	o.Footprint = l.footprint.Load()
 	t.Done(o)

@@ -13,12 +13,13 @@ import (
 	"coreml/tensor"
 )
 
-// runOn runs the job on program i, with its state if it has one, and publishes the results.
-func (r *request) runOn(ctx context.Context, i int) error {
+// runOn runs the job on program i, with its state if it has one, and publishes the
+// results. Hold has them compared before.
+func (r *request) runOn(ctx context.Context, i int, hold bool) error {
 	var held State
 	if r.st != nil {
 		var err error
-		if held, err = r.st.bring(ctx, i); err != nil {
+		if held, err = r.st.bring(ctx, i, hold); err != nil {
 			return fmt.Errorf("moving the state to it: %w", err)
 		}
 	}
@@ -28,9 +29,11 @@ func (r *request) runOn(ctx context.Context, i int) error {
 	left := false
 	if l.Prompt {
 		inner = r.j.borrowed(held)
+		inner.Hold = hold
 		err = safely(ctx, l.Program, inner)
 	} else {
 		inner = r.j.private(held)
+		inner.Hold = hold
 		left, err = r.f.call(ctx, l, inner)
 	}
 	last := i == len(r.f.chain)-1

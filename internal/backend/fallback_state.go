@@ -87,8 +87,8 @@ func (s *chainState) drop(i int) error {
 
 func (s *chainState) checkpointed() bool { return s.known && len(s.since) == 0 }
 
-// bring makes the state of program i the newest.
-func (s *chainState) bring(ctx context.Context, i int) (State, error) {
+// bring makes the state of program i the newest. Hold is for runs that are repeated.
+func (s *chainState) bring(ctx context.Context, i int, hold bool) (State, error) {
 	if s.at == i {
 		return s.held[i], nil
 	}
@@ -103,7 +103,7 @@ func (s *chainState) bring(ctx context.Context, i int) (State, error) {
 		return nil, err
 	}
 	for _, in := range s.since {
-		j := &Job{In: in, Out: make([]tensor.Features, len(in)), State: st}
+		j := &Job{In: in, Out: make([]tensor.Features, len(in)), State: st, Hold: hold}
 		if err := safely(ctx, s.f.chain[i].Program, j); err != nil {
 			st.Close()
 			return nil, fmt.Errorf("repeating the %d runs since the checkpoint: %w", len(s.since), err)
@@ -184,7 +184,7 @@ func (s *chainState) Save(to tensor.Features) error {
 func (s *chainState) revive() error {
 	var all []error
 	for i := len(s.held) - 1; i >= 0; i-- {
-		_, err := s.bring(context.Background(), i)
+		_, err := s.bring(context.Background(), i, false)
 		if err == nil {
 			s.at = i
 			return nil

@@ -3,6 +3,7 @@ package backend_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,10 @@ type summing struct {
 	meddle func(ctx context.Context) error
 	runs   atomic.Int64
 	closed atomic.Bool
+	shift  atomic.Uint32 // bits of an offset that changes while it runs
 }
+
+func (p *summing) setOffset(v float32) { p.shift.Store(math.Float32bits(v)) }
 
 func (p *summing) Run(ctx context.Context, j *backend.Job) error {
 	p.runs.Add(1)
@@ -53,7 +57,7 @@ func (p *summing) Run(ctx context.Context, j *backend.Job) error {
 			y = tensor.New(tensor.Float32, 1)
 			j.Out[i]["y"] = y
 		}
-		tensor.Data[float32](y)[0] = n + p.offset
+		tensor.Data[float32](y)[0] = n + p.offset + math.Float32frombits(p.shift.Load())
 	}
 	j.Dispatch = backend.Dispatch{Backend: p.name, Unit: p.name + " unit"}
 	return nil

@@ -70,7 +70,10 @@ func TestShadowFindsDriftAndKeepsTheEvidence(t *testing.T) {
 		if value(d.Before, "n") != 2 || value(d.After, "n") != 4 || value(d.In, "x") != 2 || value(d.Got, "y") != 5 || value(d.Want, "y") != 4 {
 			t.Errorf("evidence %+v", d)
 		}
-		if !errors.Is(d.Err, fault.Drift) || d.By != "p" || d.Reference != "ref" || d.Differences[0].MaxError != 1 {
+		if !errors.Is(d.Err, fault.Drift) || d.By != "p" || d.Reference != "ref" || d.Held {
+			t.Errorf("evidence %+v", d)
+		}
+		if value(d.Left, "n") != 4 || len(d.Differences) != 2 || d.Differences[0].Output != "state n" || d.Differences[1].MaxError != 1 {
 			t.Errorf("evidence %+v", d)
 		}
 	})
