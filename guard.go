@@ -29,6 +29,7 @@ type guard struct {
 	key     telemetry.Key    // of the backend
 	extra   backend.Program  // a reference that nobody else closes; nil: none
 	watched []watched
+	cases   evidence
 	first   error // of the first attempt to load the backend
 }
 
@@ -40,6 +41,7 @@ type watched struct {
 
 func newGuard(file *mlmodel.Model, name string, o Options) (*guard, error) {
 	g := &guard{file: file, name: name, o: o}
+	g.cases.g = g
 	tee := telemetry.Tee{}
 	lost := func() int64 { return 0 }
 	if o.EventLog != "" {
@@ -266,6 +268,9 @@ func (g *guard) shadowed(p, ref backend.Program) backend.Program {
 			if g.breaker != nil && !d.At.Before(g.breaker.Status().Since) {
 				g.breaker.Drift(d.Err.Error())
 			}
+			if s.Evidence != "" {
+				g.cases.keep(d)
+			}
 			if s.OnDrift != nil {
 				s.OnDrift(d)
 			}
@@ -350,6 +355,7 @@ func (g *guard) snapshot() Telemetry {
 
 // close ends what is beside the program.
 func (g *guard) close() error {
+	g.cases.close()
 	var all []error
 	if g.extra != nil {
 		all = append(all, g.extra.Close())

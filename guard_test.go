@@ -15,6 +15,7 @@ import (
 
 	"coreml"
 	"coreml/internal/status"
+	"coreml/internal/telemetry"
 	"coreml/tensor"
 )
 
@@ -253,6 +254,54 @@ func TestHoldKeepsStates(t *testing.T) {
 		if err := errors.Join(st.Close(), want.Close()); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestEvidenceIsBounded, and a folder that cannot be written is told of and nothing else.
+func TestEvidenceIsBounded(t *testing.T) {
+	var wrong atomic.Bool
+	wrong.Store(true)
+	predict := func(dir string, n int) (written, failed int) {
+		var mu sync.Mutex
+		m, err := coreml.Open(classifier, coreml.Options{Wrap: spoilt(&wrong, 1), Shadow: &coreml.Shadow{Share: 1, Hold: true, Evidence: dir},
+			Observer: telemetry.Func(func(e coreml.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				if e.Type == telemetry.Recorded && e.Err == nil {
+					written++
+				} else if e.Type == telemetry.Recorded {
+					failed++
+				}
+			})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			if _, err := m.Predict(ctx, coreml.Features{"image": redSquare()}); !errors.Is(err, coreml.ErrDrift) {
+				t.Error(err)
+			}
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		return written, failed
+	}
+	dir := t.TempDir()
+	if w, f := predict(dir, 10); w != 10 || f != 0 {
+		t.Errorf("%d written, %d failed, want 10 written", w, f)
+	}
+	if w, f := predict(dir, 10); w != 6 || f != 0 {
+		t.Errorf("then %d written, %d failed, want 6 written", w, f)
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 16 {
+		t.Errorf("the folder holds %d, want 16: %v", len(all), err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if w, f := predict(file, 3); w != 0 || f != 3 {
+		t.Errorf("into a file: %d written, %d failed, want 3 failed", w, f)
 	}
 }
 

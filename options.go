@@ -117,6 +117,11 @@ type Shadow struct {
 	Limits map[string]Limits
 	// Queue is how many answers may wait; what comes when it is full is not compared. 0: 16.
 	Queue int
+	// Evidence is a folder for answers beyond the limits, as cases that "coreml verify"
+	// checks: a copy of the model, the input, the state and what the reference says. A
+	// process keeps the first 16 of a model. They are written beside the predictions;
+	// one that cannot be written is an event and nothing else. "": none are kept.
+	Evidence string
 	// OnDrift is told of answers beyond the limits, one at a time, beside the
 	// predictions. More than Breaker.MaxDrifts of them open the breaker.
 	OnDrift func(Drift)

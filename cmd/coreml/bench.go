@@ -130,7 +130,7 @@ func bench(cmd *cobra.Command, o *benchFlags, path string) error {
 func prepare(ctx context.Context, o *benchFlags, path string) (*subject, error) {
 	opt, err := o.options()
 	if err == nil {
-		err = o.guardFlags.apply(&opt, path, os.Stderr)
+		err = o.guardFlags.apply(&opt, os.Stderr)
 	}
 	if err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 
 	"coreml"
 	"coreml/internal/mlmodel"
-	"coreml/internal/verify"
+	"coreml/internal/record"
 	"coreml/tensor"
 )
 
@@ -22,7 +22,7 @@ func benchInputs(f *function, file string) (calls []coreml.Features, sequence bo
 		in, err := madeUp(f)
 		return []coreml.Features{in}, false, err
 	}
-	all, err := verify.ReadFeatures(file)
+	all, err := record.ReadFeatures(file)
 	if err != nil {
 		return nil, false, fmt.Errorf("--inputs: %w", err)
 	}

@@ -3,14 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"coreml"
-	"coreml/internal/verify"
+	"coreml/internal/telemetry"
 )
 
 // guardFlags are the flags that keep a model answering when its backend does not.
@@ -40,11 +39,8 @@ func (g *guardFlags) guarded() bool {
 	return g.isolate || g.fallback != "" || g.warm || g.share > 0
 }
 
-// maxCases bounds the drifts of a process that are recorded.
-const maxCases = 10
-
 // apply sets what the flags say. Drift is told on w.
-func (g *guardFlags) apply(o *coreml.Options, model string, w io.Writer) error {
+func (g *guardFlags) apply(o *coreml.Options, w io.Writer) error {
 	if !(g.share >= 0 && g.share <= 1) {
 		return usageError{fmt.Errorf("--shadow %v: want a share between 0 and 1", g.share)}
 	}
@@ -63,27 +59,25 @@ func (g *guardFlags) apply(o *coreml.Options, model string, w io.Writer) error {
 		o.Fallback = &coreml.Fallback{To: g.fallback}
 	}
 	if g.share > 0 {
-		o.Shadow = &coreml.Shadow{Share: g.share, Hold: g.hold, OnDrift: g.recorder(model, o.Function, w)}
+		o.Shadow = &coreml.Shadow{Share: g.share, Hold: g.hold, Evidence: g.cases}
+		o.Observer = tell(o.Shadow, w)
 	}
 	return nil
 }
 
-// recorder tells of drifts, and keeps the first ones as cases.
-func (g *guardFlags) recorder(model, function string, w io.Writer) func(coreml.Drift) {
-	n := 0
+// tell says on w what becomes of drifts: the first in words, and the case of each that is kept.
+func tell(s *coreml.Shadow, w io.Writer) coreml.Observer {
 	var once sync.Once
-	return func(d coreml.Drift) {
-		n++
-		switch {
-		case g.cases == "":
-			once.Do(func() { fmt.Fprintf(w, "%v\n", d.Err) })
-		case n <= maxCases:
-			dir := filepath.Join(g.cases, fmt.Sprintf("drift-%s-%d", time.Now().UTC().Format("20060102T150405"), n))
-			if err := verify.RecordDrift(dir, model, function, d); err != nil {
-				fmt.Fprintf(w, "%v; it could not be recorded: %v\n", d.Err, err)
-				return
-			}
-			fmt.Fprintf(w, "%v; recorded; check with: coreml verify %s\n", d.Err, shellQuote(dir))
-		}
+	s.OnDrift = func(d coreml.Drift) {
+		once.Do(func() { fmt.Fprintf(w, "%v\n", d.Err) })
 	}
+	return telemetry.Func(func(e coreml.Event) {
+		switch {
+		case e.Type != telemetry.Recorded:
+		case e.Err != nil:
+			fmt.Fprintf(w, "an answer that differs could not be recorded: %v\n", e.Err)
+		default:
+			fmt.Fprintf(w, "recorded; check with: coreml verify %s\n", shellQuote(fmt.Sprint(e.Detail)))
+		}
+	})
 }

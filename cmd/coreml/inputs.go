@@ -13,7 +13,7 @@ import (
 
 	"coreml"
 	"coreml/internal/mlmodel"
-	"coreml/internal/verify"
+	"coreml/internal/record"
 	"coreml/tensor"
 )
 
@@ -24,7 +24,7 @@ func readInputs(f *function, file string, assignments []string) (coreml.Features
 	in := coreml.Features{}
 	if file != "" {
 		var err error
-		if in, err = verify.ReadFeatures(file); err != nil {
+		if in, err = record.ReadFeatures(file); err != nil {
 			return nil, fmt.Errorf("--inputs: %w", err)
 		}
 	}
@@ -106,7 +106,7 @@ func readArray(text string) (v any, ok bool, err error) {
 	if !found {
 		file = strings.TrimSuffix(text, ".npz")
 	}
-	f, err := verify.ReadFeatures(file + ".npz")
+	f, err := record.ReadFeatures(file + ".npz")
 	if err != nil {
 		return nil, true, err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"coreml"
-	"coreml/internal/verify"
+	"coreml/internal/record"
 )
 
 func pipeCommand() *cobra.Command {
@@ -174,7 +174,7 @@ func (p *pipe) predict(ctx context.Context, q *request) (answer, error) {
 			return answer{}, err
 		}
 	}
-	in, err := verify.ReadFeatures(q.Inputs)
+	in, err := record.ReadFeatures(q.Inputs)
 	if err != nil {
 		return answer{}, err
 	}
@@ -197,7 +197,7 @@ func exchange(name string, f coreml.Features, d []coreml.Feature) error {
 		return err
 	}
 	w := bufio.NewWriter(file)
-	return errors.Join(verify.WriteFeatures(w, f, d), w.Flush(), file.Close())
+	return errors.Join(record.WriteFeatures(w, f, d), w.Flush(), file.Close())
 }
 
 func (p *pipe) newState(_ context.Context, q *request) (answer, error) {
@@ -234,7 +234,7 @@ func (p *pipe) writeState(_ context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	f, err := verify.ReadFeatures(q.Input)
+	f, err := record.ReadFeatures(q.Input)
 	if err != nil {
 		return answer{}, err
 	}

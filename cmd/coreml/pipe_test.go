@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"coreml"
-	"coreml/internal/verify"
+	"coreml/internal/record"
 	"coreml/tensor"
 )
 
@@ -80,14 +80,14 @@ func TestPipe(t *testing.T) {
 	if answers[0]["handle"] != 1.0 || answers[1]["state"] != 2.0 || answers[3]["nanoseconds"].(float64) <= 0 {
 		t.Errorf("answers %v: want handle 1, state 2 and a time", answers)
 	}
-	got, err := verify.ReadFeatures(out)
+	got, err := record.ReadFeatures(out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if before := got["before"].(*tensor.Tensor).Float32s(); before[0] != 2 {
 		t.Errorf("before is %v, want twice what was written", before)
 	}
-	if got, err = verify.ReadFeatures(state); err != nil || len(got) != 1 || got["count"].(*tensor.Tensor).Float32s()[0] != 1 {
+	if got, err = record.ReadFeatures(state); err != nil || len(got) != 1 || got["count"].(*tensor.Tensor).Float32s()[0] != 1 {
 		t.Errorf("state file holds %v (%v), want count = [1] alone", got, err)
 	}
 }

@@ -14,7 +14,8 @@ import (
 
 	"coreml"
 	"coreml/internal/atomicfile"
-	"coreml/internal/verify"
+	"coreml/internal/mlmodel"
+	"coreml/internal/record"
 )
 
 // predictFlags are what predict takes besides the flags of every run.
@@ -81,7 +82,7 @@ func predict(cmd *cobra.Command, o *predictFlags, path string, assignments []str
 	if err != nil {
 		return err
 	}
-	if err := o.guardFlags.apply(&opt, path, cmd.ErrOrStderr()); err != nil {
+	if err := o.guardFlags.apply(&opt, cmd.ErrOrStderr()); err != nil {
 		return err
 	}
 	d, err := coreml.Describe(path)
@@ -181,7 +182,7 @@ func openState(m *coreml.Model, file string) (*coreml.State, coreml.Features, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("--state: %w", err)
 	}
-	f, err := verify.ReadFeatures(file)
+	f, err := record.ReadFeatures(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		f, err = coreml.Features{}, nil
@@ -213,15 +214,20 @@ func (p *prediction) save(o *predictFlags) error {
 }
 
 func writeFeatures(name string, f coreml.Features, d []coreml.Feature) error {
-	return atomicfile.Write(name, func(w io.Writer) error { return verify.WriteFeatures(w, f, d) })
+	return atomicfile.Write(name, func(w io.Writer) error { return record.WriteFeatures(w, f, d) })
 }
 
 func (p *prediction) record(dir string) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return usageError{fmt.Errorf("--record %s: it is there already", dir)}
 	}
-	return verify.Record(dir, verify.Recording{
-		Model: p.path, Function: p.options.Function, By: "coreml " + version(),
+	m, err := mlmodel.Open(p.path)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return record.Record(dir, record.Recording{
+		Model: m, Function: p.options.Function, By: "coreml " + version(),
 		In: p.in, Out: p.out, Before: p.before, After: p.after,
 	})
 }

@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"coreml"
+	"coreml/internal/record"
 	"coreml/internal/spec"
-	"coreml/internal/verify"
 	"coreml/tensor"
 
 	"coreml/internal/testkit"
@@ -97,7 +97,7 @@ func makeNpz(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	out, err := os.Create(ts.MkAbs(args[0]))
 	ts.Check(err)
-	ts.Check(verify.WriteFeatures(out, f, nil))
+	ts.Check(record.WriteFeatures(out, f, nil))
 	ts.Check(out.Close())
 }
 

@@ -1,4 +1,4 @@
-// Package atomicfile writes files that are either whole or not there.
+// Package atomicfile writes files and folders that are either whole or not there.
 package atomicfile
 
 import (
@@ -42,6 +42,48 @@ func Write(name string, write func(io.Writer) error) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return syncFolder(filepath.Dir(target))
+}
+
+// Folder makes the folder name of what write puts into the folder that it is given.
+// Name must not exist; it appears when all of it is on the disk. What a crash leaves
+// has a name that begins with a dot.
+func Folder(name string, write func(dir string) error) error {
+	name = filepath.Clean(name)
+	if _, err := os.Lstat(name); err == nil {
+		return &fs.PathError{Op: "mkdir", Path: name, Err: fs.ErrExist}
+	}
+	parent := filepath.Dir(name)
+	tmp, err := os.MkdirTemp(parent, "."+filepath.Base(name)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	if err = write(tmp); err == nil {
+		err = os.Chmod(tmp, 0o755)
+	}
+	if err == nil {
+		err = filepath.WalkDir(tmp, syncEntry)
+	}
+	if err == nil {
+		err = os.Rename(tmp, name)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(tmp))
+	}
+	return syncFolder(parent)
+}
+
+func syncEntry(name string, d fs.DirEntry, err error) error {
+	if err != nil {
+		return err
+	}
+	if d.IsDir() {
+		return syncFolder(name)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // create makes a file beside target, under a name that is not in use.

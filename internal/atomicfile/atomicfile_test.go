@@ -68,6 +68,34 @@ func TestFailureKeepsTheOldFile(t *testing.T) {
 	onlyFile(t, dir, 1)
 }
 
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a")
+	broken := errors.New("broken")
+	put := func(err error) func(string) error {
+		return func(tmp string) error {
+			if _, err := os.Lstat(name); err == nil {
+				t.Error("it is there before it is whole")
+			}
+			return errors.Join(os.Mkdir(filepath.Join(tmp, "sub"), 0o755), os.WriteFile(filepath.Join(tmp, "sub", "f"), []byte("x"), 0o644), err)
+		}
+	}
+	if err := Folder(name, put(broken)); !errors.Is(err, broken) {
+		t.Errorf("error %v, want what write returned", err)
+	}
+	onlyFile(t, dir, 0)
+	if err := Folder(name, put(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, filepath.Join(name, "sub", "f")); got != "x" {
+		t.Errorf("content %q", got)
+	}
+	if err := Folder(name, func(string) error { t.Error("it is written over"); return nil }); !errors.Is(err, os.ErrExist) {
+		t.Errorf("error %v, want that it exists", err)
+	}
+	onlyFile(t, dir, 1)
+}
+
 func TestMissingFolder(t *testing.T) {
 	if err := Write(filepath.Join(t.TempDir(), "no", "a"), text("x")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want that the folder does not exist", err)

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// syncFolder makes a renaming in the folder last. Some file systems cannot; they say EINVAL.
+// syncFolder makes what the names of a folder say last. Some file systems cannot; they say EINVAL.
 func syncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

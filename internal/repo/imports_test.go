@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"internal/eval", "internal/mlmodel", "internal/passes"},
 	{"internal/lower", "internal/picture"},
 	{"internal/backend", "internal/listing", "internal/testkit"},
-	{"internal/engine", "internal/apple", "internal/backend/chaos"},
+	{"internal/engine", "internal/apple", "internal/backend/chaos", "internal/record"},
 	{"."},
 	{"internal/verify"},
 	{"cmd/coreml", "examples/guarded"},

@@ -29,10 +29,11 @@ const (
 	Moved                // a breaker made a transition
 	Compared             // an answer was recomputed; Err is the drift, if any. Reason "dropped": it was not, for want of room or of a reference
 	Swapped              // traffic moved from one backend to another
+	Recorded             // an answer that drifted was kept as a case, or could not be; Detail is its folder
 	types
 )
 
-var typeNames = [types]string{"compile", "load", "start", "inference", "late", "answer", "memory", "breaker", "shadow", "warm"}
+var typeNames = [types]string{"compile", "load", "start", "inference", "late", "answer", "memory", "breaker", "shadow", "warm", "evidence"}
 
 func (t Type) String() string { return typeNames[t] }
 

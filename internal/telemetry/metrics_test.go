@@ -62,6 +62,7 @@ func story(o Observer) {
 	tell(Event{Type: Compared, Key: ane, Err: fault.Drift, Detail: map[string]any{"output": "y", "largest_error": 0.25}})
 	tell(Event{Type: Moved, Key: ane, From: "closed", To: "open", Reason: "drift", Detail: struct{ Samples int }{5}})
 	tell(Event{Type: Swapped, Key: ane, From: "cpu", To: "coreml"})
+	tell(Event{Type: Recorded, Key: ane, Duration: time.Second, Detail: "drifts/drift-1"})
 	tell(Event{Type: Started, Key: ane})
 }
 

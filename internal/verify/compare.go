@@ -61,7 +61,7 @@ func (w *Want) compare(got any, arrays map[string]*tensor.Tensor, tight, mixed b
 }
 
 func (w *Want) compareScalar(got any, atol, rtol float64) *Mismatch {
-	v, err := w.decode(nil)
+	v, err := w.Decode(nil)
 	if err != nil {
 		return differ("the recorded value: %v", err)
 	}
@@ -106,7 +106,7 @@ func within(got, want, limit float64) bool {
 }
 
 func (w *Want) compareDict(got any, atol, rtol float64) *Mismatch {
-	want, err := w.decode(nil)
+	want, err := w.Decode(nil)
 	if err != nil {
 		return differ("the recorded value: %v", err)
 	}

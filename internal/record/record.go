@@ -1,4 +1,4 @@
-package verify
+package record
 
 import (
 	"bufio"
@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"coreml/internal/fault"
+	"coreml/internal/atomicfile"
 	"coreml/internal/graph"
 	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
@@ -31,7 +28,7 @@ const (
 
 // Recording is one call that was made, to be kept as a case.
 type Recording struct {
-	Model    string // the model's file or package
+	Model    *mlmodel.Model
 	Function string
 	By       string // what computed Out, and its version
 	In, Out  tensor.Features
@@ -41,35 +38,29 @@ type Recording struct {
 
 // Record makes the folder dir a case of the call: the model's copy, the inputs,
 // what came out, with the default tolerances. Dir must not exist; it appears when it is whole.
-func Record(dir string, r Recording) error {
-	tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dir)), "."+filepath.Base(dir)+".*.tmp")
+func Record(dir string, r Recording) error { return r.record(dir, func(string) error { return nil }) }
+
+// record makes a case, with what more adds to its folder.
+func (r *Recording) record(dir string, more func(dir string) error) error {
+	err := atomicfile.Folder(dir, func(tmp string) error {
+		if err := r.write(tmp, filepath.Base(dir)); err != nil {
+			return err
+		}
+		return more(tmp)
+	})
 	if err != nil {
-		return err
-	}
-	err = r.write(tmp, filepath.Base(dir))
-	if err == nil {
-		err = os.Chmod(tmp, 0o755)
-	}
-	if err == nil {
-		err = os.Rename(tmp, dir)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("verify: recording %s: %w", dir, err), os.RemoveAll(tmp))
+		return fmt.Errorf("record: %s: %w", dir, err)
 	}
 	return nil
 }
 
 func (r *Recording) write(dir, id string) error {
-	m, err := mlmodel.Open(r.Model)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
+	m := r.Model
 	f, err := m.Description.FunctionNamed(r.Function)
 	if err != nil {
 		return err
 	}
-	kind, err := copyModel(filepath.Join(dir, "model"), m.Path)
+	kind, err := copyModel(filepath.Join(dir, "model"), m)
 	if err != nil {
 		return err
 	}
@@ -238,46 +229,4 @@ func countOps(m *mlmodel.Model, function string) map[string]int {
 	n := map[string]int{}
 	f.Body.Walk(func(x *graph.Node) { n[x.Op.Name]++ })
 	return n
-}
-
-// copyModel copies a model to base with its ending, which it returns.
-func copyModel(base, from string) (kind string, err error) {
-	info, err := os.Stat(from)
-	if err != nil {
-		return "", err
-	}
-	if !info.IsDir() {
-		return "mlmodel", copyFile(base+".mlmodel", from)
-	}
-	root := os.DirFS(from)
-	return "mlpackage", fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(base+".mlpackage", filepath.FromSlash(name))
-		if d.IsDir() {
-			if strings.Count(name, "/") > 32 {
-				return fmt.Errorf("%s: nested too deep: %w", name, fault.Limit)
-			}
-			return os.Mkdir(to, 0o777)
-		}
-		return copyFile(to, filepath.Join(from, filepath.FromSlash(name)))
-	})
-}
-
-func copyFile(to, from string) error {
-	r, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if info, err := r.Stat(); err != nil || !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: %w: want a regular file", from, fault.Invalid)
-	}
-	w, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, w.Close())
 }

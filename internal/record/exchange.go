@@ -1,4 +1,5 @@
-package verify
+// Package record writes recorded cases, and reads and writes the features in them.
+package record
 
 import (
 	"bytes"
@@ -58,7 +59,7 @@ func DecodeFeatures(arrays map[string]*tensor.Tensor) (tensor.Features, error) {
 		if t := arrays[name]; v.Data == nil && v.isNumber() && t != nil && t.Len() == 1 {
 			continue // a number that is stored as an array of one element
 		}
-		x, err := v.decode(arrays)
+		x, err := v.Decode(arrays)
 		if err != nil {
 			return nil, fmt.Errorf("feature %q: %w: %w", name, fault.Invalid, err)
 		}
@@ -77,11 +78,11 @@ func WriteFeatures(w io.Writer, f tensor.Features, described []mlmodel.Feature) 
 	meta := []byte("{")
 	for _, name := range sortedNames(f) {
 		if name == metaMember {
-			return fmt.Errorf("verify: feature %q: the name is taken: %w", name, fault.Invalid)
+			return fmt.Errorf("record: feature %q: the name is taken: %w", name, fault.Invalid)
 		}
 		value, t, err := encodeValue(f[name], name, imageNamed(described, name))
 		if err != nil {
-			return fmt.Errorf("verify: feature %q: %w", name, err)
+			return fmt.Errorf("record: feature %q: %w", name, err)
 		}
 		if t != nil {
 			arrays[name] = t
