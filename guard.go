@@ -337,18 +337,14 @@ func (g *guard) breakers() []BreakerStatus {
 	return []BreakerStatus{g.breaker.Status()}
 }
 
-// watch makes snapshots measure a program. A child is not asked, since a snapshot
-// must not wait for one that hangs; the fallback measures it from time to time.
+// watch makes snapshots measure a program.
 func (g *guard) watch(k telemetry.Key, p backend.Program) {
-	if g.o.Isolate == nil || k != g.key {
-		g.watched = append(g.watched, watched{k, p})
-	}
+	g.watched = append(g.watched, watched{k, p})
 }
 
 func (g *guard) snapshot() Telemetry {
 	for _, w := range g.watched {
-		m := w.program.Capabilities().Memory
-		g.to.Observe(telemetry.Event{Type: telemetry.Measured, Key: w.key, Time: time.Now(), Memory: m.Weights + m.Activations})
+		g.to.Observe(telemetry.Event{Type: telemetry.Measured, Key: w.key, Time: time.Now(), Memory: backend.Footprint(w.program)})
 	}
 	return g.metrics.Snapshot()
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -333,6 +334,11 @@ func TestIsolatedWithWarmStart(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("traffic does not move: %+v", r.Dispatch)
+		}
+	}
+	for _, s := range m.Telemetry().Series {
+		if s.Backend == "cpu-isolated" && runtime.GOOS == "linux" && (s.Memory.Now < 1<<20 || s.Memory.Peak < s.Memory.Now) {
+			t.Errorf("the child's memory: %+v", s.Memory)
 		}
 	}
 }

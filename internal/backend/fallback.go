@@ -327,7 +327,7 @@ func (f *fallback) measure(l *link) {
 	}
 	go func() {
 		defer f.runs.Done()
-		n := l.Program.Capabilities().Memory.total()
+		n := Footprint(l.Program)
 		l.footprint.Store(n)
 		f.o.Observer.Observe(telemetry.Event{Type: telemetry.Measured, Key: l.Key, Time: time.Now(), Memory: n})
 	}()

@@ -127,6 +127,9 @@ func (s *faultyState) Load(f tensor.Features) error {
 // childOut is the child's end of the pipe to its parent on Unix.
 const childOut = 4
 
+// grown is what a child has taken and does not give back.
+var grown [][]byte
+
 // misbehave does what would end most programs.
 func misbehave(ctx context.Context, kind string) error {
 	switch kind {
@@ -155,6 +158,13 @@ func misbehave(ctx context.Context, kind string) error {
 			all = append(all, b)
 			runtime.KeepAlive(all)
 		}
+	case "grow":
+		b := make([]byte, 32<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		grown = append(grown, b)
+		return nil
 	case "wait": // a hang that lets itself be cancelled
 		<-ctx.Done()
 		return ctx.Err()

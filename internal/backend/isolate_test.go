@@ -7,13 +7,16 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
 	"coreml/internal/backend"
+	"coreml/internal/breaker"
 	"coreml/internal/engine"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
+	"coreml/internal/telemetry"
 	"coreml/tensor"
 )
 
@@ -157,4 +160,59 @@ func inputsOf(t testing.TB, m *mlmodel.Model) tensor.Features {
 		f[in.Name] = x
 	}
 	return f
+}
+
+// TestChildsMemoryOpensTheBreaker: what a child takes is seen from outside, in telemetry too, even if it hangs.
+func TestChildsMemoryOpensTheBreaker(t *testing.T) {
+	m := openModel(t, anyModel)
+	metrics := telemetry.NewMetrics(nil)
+	key := telemetry.Key{Model: "m", Backend: "faulty-isolated"}
+	stack := backend.Observe(backend.Wrap(backend.Isolate(faulty{}, backend.IsolateOptions{}), func(next backend.Predict) backend.Predict { return next }), key, metrics)
+	second := &summing{name: "second"}
+	p := backend.Shadow(backend.Warm(func(ctx context.Context) (backend.Program, error) { return stack.Load(ctx, m, backend.Config{}) }, backend.WarmOptions{Wait: true}),
+		second, backend.ShadowOptions{Share: 1e-9})
+	if runtime.GOOS != "linux" {
+		t.Log("this system does not tell the memory of another process")
+		if n := backend.Footprint(p); n != 0 {
+			t.Errorf("footprint %d, want what the child said when it was loaded", n)
+		}
+		p.Close()
+		return
+	}
+	const most = 192 << 20
+	b := breaker.New(breaker.Key{}, breaker.Options{MaxFootprint: most}, breaker.Hooks{})
+	c := backend.Fallback(backend.FallbackOptions{Measure: time.Nanosecond, Observer: metrics},
+		backend.Link{Key: key, Program: p, Breaker: b, Prompt: true}, backend.Link{Program: second, Prompt: true})
+	before := backend.Footprint(p)
+	runs := 0
+	for ; b.State() == breaker.Closed && runs < 20; runs++ {
+		j := &backend.Job{In: []tensor.Features{{"x": ramp(1), "fault": "grow"}}, Out: []tensor.Features{nil}}
+		if err := c.Run(context.Background(), j); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond) // it is measured beside the run
+	}
+	if s := b.Status(); s.State != breaker.Open || s.Reason.Rule != "footprint" || runs < 3 {
+		t.Errorf("after %d runs: %+v", runs, s)
+	}
+	s := metrics.Snapshot().Series[0]
+	if s.Key != key || s.Memory.Now < most || s.Memory.Peak < s.Memory.Now || before <= 0 || before > most {
+		t.Errorf("%+v, %d bytes before", s.Memory, before)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	if err := p.Run(ctx, &backend.Job{In: []tensor.Features{{"fault": "hang"}}, Out: []tensor.Features{nil}}); err == nil {
+		t.Error("nothing hung")
+	}
+	start := time.Now()
+	backend.Footprint(p)
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("measuring took %v", took)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := backend.Footprint(p); n != 0 {
+		t.Errorf("%d bytes of a child that is gone", n)
+	}
 }

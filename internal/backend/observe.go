@@ -32,7 +32,7 @@ func (b *observing) Load(ctx context.Context, m *mlmodel.Model, c Config) (Progr
 		if e.Unit == "" {
 			e.Unit = have.Unit
 		}
-		e.Memory = have.Memory.total()
+		e.Memory = Footprint(p)
 	}
 	b.to.Observe(e)
 	if err != nil {

@@ -52,6 +52,7 @@ type Child struct {
 	oom     int64 // oomKills when it started
 	hello   chan struct{}
 	unread  chan struct{} // closed when nothing more will be read from it
+	meter   *os.File      // of its memory; nil: the system does not tell
 
 	late   atomic.Int64
 	dead   chan struct{} // closed when death is set and the process is gone, or given up
@@ -188,6 +189,9 @@ func (c *Child) live(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := c.cmd.Start()
+	if err == nil {
+		c.meter = openMeter(c.cmd.Process.Pid)
+	}
 	started <- err
 	if err != nil {
 		return
@@ -217,6 +221,9 @@ func (c *Child) end(state *os.ProcessState) {
 		close(c.dead)
 		_ = c.to.Close()
 		_ = c.from.Close()
+		if c.meter != nil {
+			_ = c.meter.Close()
+		}
 		c.mu.Lock()
 		for id, k := range c.calls {
 			if k.abandoned {
@@ -273,6 +280,14 @@ func (c *Child) Death() *Death { return c.death }
 
 // Late counts the answers that came when nobody waited for them any more.
 func (c *Child) Late() int64 { return c.late.Load() }
+
+// Resident is the memory of its own that the child takes now, in bytes; 0: unknown. The child is not asked.
+func (c *Child) Resident() int64 {
+	if c.meter == nil {
+		return 0
+	}
+	return resident(c.meter)
+}
 
 // Pid is the child's process id.
 func (c *Child) Pid() int { return c.cmd.Process.Pid }
