@@ -159,10 +159,22 @@ func (s *chainState) ran(i int, err error, left bool, in []tensor.Features) {
 	switch {
 	case every < 0:
 		s.known = false
-	case len(s.since)+1 < every:
+	case len(s.since)+1 < every, s.save() != nil:
+		s.repeatable(in)
+	}
+}
+
+// maxRepeats is how many runs are repeated beyond those of Checkpoint, because
+// checkpoints failed.
+const maxRepeats = 64
+
+// repeatable keeps what a run since the checkpoint was given.
+func (s *chainState) repeatable(in []tensor.Features) {
+	if len(s.since) >= max(s.f.o.Checkpoint, 0)+maxRepeats {
+		s.known, s.since = false, nil
+	}
+	if s.known {
 		s.since = append(s.since, cloneAll(in))
-	case s.save() != nil:
-		s.known = false
 	}
 }
 

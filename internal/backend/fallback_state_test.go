@@ -133,3 +133,60 @@ func TestFallbackStateIsGuarded(t *testing.T) {
 		t.Errorf("after closing: %v", err)
 	}
 }
+
+// TestFallbackOutlivesAFailedCheckpoint: a program that is lost between a run and the
+// checkpoint after it takes nothing with it, since the run can be repeated.
+func TestFallbackOutlivesAFailedCheckpoint(t *testing.T) {
+	for _, c := range []struct {
+		inARow int // checkpoints that fail
+		ok     bool
+	}{{1, true}, {5, true}, {200, false}} {
+		p := newPair(backend.FallbackOptions{}, nil)
+		fragile := &forgetful{Program: p.first}
+		chain := backend.Fallback(backend.FallbackOptions{}, backend.Link{Program: fragile, Prompt: true}, backend.Link{Program: p.second, Prompt: true})
+		st, err := chain.NewState()
+		if err != nil {
+			t.Fatal(err)
+		}
+		total := float32(0)
+		step := func() error {
+			j := &backend.Job{In: x(1), Out: make([]tensor.Features, 1), State: st}
+			err := chain.Run(context.Background(), j)
+			if err == nil {
+				if total++; y(j) != total {
+					t.Errorf("%d: %v by %s, want %v", c.inARow, y(j), j.Dispatch.Backend, total)
+				}
+			}
+			return err
+		}
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+		fragile.broken = fault.Killed
+		for range c.inARow {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.first.meddle = func(context.Context) error { return fault.Killed }
+		for range 3 {
+			if err := step(); (err == nil) != c.ok || err != nil && !errors.Is(err, fault.State) {
+				t.Errorf("%d: %v", c.inARow, err)
+			}
+		}
+		st.Close()
+		chain.Close()
+		p.Close()
+	}
+}
+
+// forgetful is a program whose states cannot be saved for a while.
+type forgetful struct {
+	backend.Program
+	broken error
+}
+
+func (p *forgetful) Run(ctx context.Context, j *backend.Job) error {
+	j.State.(*sum).broken = p.broken
+	return p.Program.Run(ctx, j)
+}
