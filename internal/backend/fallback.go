@@ -327,10 +327,14 @@ func (f *fallback) measure(l *link) {
 	}
 	go func() {
 		defer f.runs.Done()
-		n := Footprint(l.Program)
-		l.footprint.Store(n)
-		f.o.Observer.Observe(telemetry.Event{Type: telemetry.Measured, Key: l.Key, Time: time.Now(), Memory: n})
+		f.weigh(l)
 	}()
+}
+
+func (f *fallback) weigh(l *link) {
+	n := Footprint(l.Program)
+	l.footprint.Store(n)
+	f.o.Observer.Observe(telemetry.Event{Type: telemetry.Measured, Key: l.Key, Time: time.Now(), Memory: n})
 }
 
 // Capabilities are those of the first program that says what it runs on, with the memory of all.

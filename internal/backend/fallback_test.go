@@ -387,3 +387,39 @@ func BenchmarkFallbackRun(b *testing.B) {
 		})
 	}
 }
+
+// heavy is a program that takes memory.
+type heavy struct {
+	*summing
+	bytes atomic.Int64
+}
+
+func (p *heavy) Footprint() int64 { return p.bytes.Load() }
+
+// TestProbesAreWeighedWhenTheyEnd: what the program took before does not keep its breaker open.
+func TestProbesAreWeighedWhenTheyEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &heavy{summing: &summing{name: "first"}}
+		p.bytes.Store(3 << 30)
+		b := breaker.New(breaker.Key{}, breaker.Options{Probes: 1, MaxBackoff: time.Second}, breaker.Hooks{})
+		c := backend.Fallback(backend.FallbackOptions{Measure: time.Hour, Check: backend.Check(nil)},
+			backend.Link{Program: p, Breaker: b, Prompt: true}, backend.Link{Program: &summing{name: "second"}, Prompt: true})
+		for range 2 {
+			run(t, c, context.Background(), 1)
+			synctest.Wait()
+		}
+		if s := b.Status(); s.State != breaker.Open || s.Reason.Rule != "footprint" {
+			t.Fatalf("%+v", s)
+		}
+		for _, want := range []breaker.State{breaker.Open, breaker.Closed} {
+			time.Sleep(2 * time.Second)
+			run(t, c, context.Background(), 1)
+			synctest.Wait()
+			if b.State() != want {
+				t.Errorf("%d bytes: %v, want %v", p.bytes.Load(), b.State(), want)
+			}
+			p.bytes.Store(1 << 20)
+		}
+		c.Close()
+	})
+}
