@@ -1,17 +1,10 @@
 package chaos_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math"
 	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -22,11 +15,7 @@ import (
 	"coreml/internal/backend/chaos"
 	"coreml/internal/breaker"
 	"coreml/internal/engine"
-	"coreml/internal/fault"
-	"coreml/internal/mlmodel"
-	"coreml/internal/telemetry"
 	"coreml/internal/testkit"
-	"coreml/tensor"
 )
 
 const (
@@ -62,40 +51,74 @@ func patience() time.Duration {
 	return 3 * time.Second
 }
 
-// row is one fault and what has to become of it.
+// row is one fault and what has to become of it. Whatever it is, an answer is right
+// to the last bit, but for the rows that are sampled.
 type row struct {
 	name     string
 	fault    chaos.Fault
 	isolated bool
-	shadow   float64 // share of the answers that are compared
+	stateful bool    // every caller has a state of its own, and knows the sequence
+	shadow   float64 // share of the answers that are compared; 1: before they are given
 	trips    bool    // the breaker has to open
-	wrong    bool    // answers may be wrong until the shadow has seen it
 	rule     string  // the breaker's, where it is one for sure
+	reason   string  // why the fallback answered, that has to be among the others
+	limit    int64   // bytes that a child may take
+	most     int64   // footprint that opens the breaker; 0: the default
+	linux    bool    // no other system limits or tells a child's memory
+}
+
+// sampled reports whether answers are given before they are compared.
+func (r *row) sampled() bool { return r.shadow > 0 && r.shadow < 1 }
+
+// mostWrong is how many wrong answers may be given before a sampled shadow has opened
+// the breaker: three times as many as are compared one in, and those in flight.
+func (r *row) mostWrong() int64 {
+	if !r.sampled() {
+		return 0
+	}
+	return int64(3/r.shadow) + 2*int64(callers)
 }
 
 var rows = []row{
 	{name: "none"},
+	{name: "none, every answer held", shadow: 1},
 	{name: "none, isolated", isolated: true},
 	{name: "slow, exponential", fault: chaos.Fault{Kind: chaos.Slow, Delay: 100 * time.Millisecond, Tail: chaos.Exponential}, trips: true},
 	{name: "slow, log-normal", fault: chaos.Fault{Kind: chaos.Slow, Delay: 100 * time.Millisecond, Tail: chaos.LogNormal}, trips: true},
 	{name: "slow, bimodal", fault: chaos.Fault{Kind: chaos.Slow, Delay: 50 * time.Millisecond, Tail: chaos.Bimodal}, trips: true},
-	{name: "errors", fault: chaos.Fault{Kind: chaos.Error}, trips: true, rule: "success"},
-	{name: "errors, a third", fault: chaos.Fault{Kind: chaos.Error, Share: 1. / 3}, trips: true, rule: "success"},
-	{name: "panics", fault: chaos.Fault{Kind: chaos.Panic, Share: 0.5}, trips: true, rule: "success"},
-	{name: "hangs", fault: chaos.Fault{Kind: chaos.Hang}, trips: true},
-	{name: "wrong shapes", fault: chaos.Fault{Kind: chaos.Shape}, trips: true, rule: "success"},
-	{name: "wrong numbers", fault: chaos.Fault{Kind: chaos.Wrong}, shadow: 0.1, trips: true, wrong: true, rule: "drift"},
-	{name: "NaN", fault: chaos.Fault{Kind: chaos.NaN}, shadow: 0.1, trips: true, wrong: true, rule: "drift"},
+	{name: "errors", fault: chaos.Fault{Kind: chaos.Error}, trips: true, rule: "success", reason: "RuntimeError"},
+	{name: "errors, a third", fault: chaos.Fault{Kind: chaos.Error, Share: 1. / 3}, trips: true, rule: "success", reason: "RuntimeError"},
+	{name: "panics", fault: chaos.Fault{Kind: chaos.Panic, Share: 0.5}, trips: true, rule: "success", reason: "RuntimeError"},
+	{name: "hangs", fault: chaos.Fault{Kind: chaos.Hang}, trips: true, reason: "Timeout"},
+	{name: "wrong shapes", fault: chaos.Fault{Kind: chaos.Shape}, trips: true, rule: "success", reason: "RuntimeError"},
+	{name: "wrong numbers", fault: chaos.Fault{Kind: chaos.Wrong}, shadow: 1, trips: true, rule: "drift", reason: "NumericDrift"},
+	{name: "wrong numbers, a tenth", fault: chaos.Fault{Kind: chaos.Wrong, Share: 0.1}, shadow: 1, trips: true, rule: "drift", reason: "NumericDrift"},
+	{name: "NaN", fault: chaos.Fault{Kind: chaos.NaN}, shadow: 1, trips: true, rule: "drift", reason: "NumericDrift"},
+	{name: "wrong numbers, sampled", fault: chaos.Fault{Kind: chaos.Wrong}, shadow: 0.1, trips: true, rule: "drift"},
 	{name: "memory growth", fault: chaos.Fault{Kind: chaos.Memory, Grow: 64 << 20}, trips: true, rule: "footprint"},
-	{name: "crashes, isolated", fault: chaos.Fault{Kind: chaos.Exit}, isolated: true, trips: true},
-	{name: "hangs, isolated", fault: chaos.Fault{Kind: chaos.Hang}, isolated: true, trips: true},
+	{name: "memory growth, isolated", fault: chaos.Fault{Kind: chaos.Hoard, Grow: 256 << 10}, isolated: true, trips: true, rule: "footprint", most: 64 << 20, linux: true},
+	{name: "crashes, isolated", fault: chaos.Fault{Kind: chaos.Exit}, isolated: true, trips: true, reason: "ProcessKilled"},
+	{name: "crashes, then no loading", fault: chaos.Fault{Kind: chaos.Exit, NoLoad: true}, isolated: true, trips: true, reason: "LoadError"},
+	{name: "hangs, isolated", fault: chaos.Fault{Kind: chaos.Hang}, isolated: true, trips: true, reason: "Timeout"},
+	{name: "killed, isolated", fault: chaos.Fault{Kind: chaos.Kill}, isolated: true, trips: true, reason: "ProcessKilled"},
+	{name: "out of memory, isolated", fault: chaos.Fault{Kind: chaos.Exhaust}, isolated: true, trips: true, reason: "MemoryPressure", limit: 192 << 20, linux: true},
+	{name: "wrong numbers, isolated", fault: chaos.Fault{Kind: chaos.Wrong}, isolated: true, shadow: 1, trips: true, rule: "drift", reason: "NumericDrift"},
+	{name: "states, none", stateful: true},
+	{name: "states, errors", fault: chaos.Fault{Kind: chaos.Error, Share: 1. / 3}, stateful: true, trips: true, rule: "success", reason: "RuntimeError"},
+	{name: "states, hangs", fault: chaos.Fault{Kind: chaos.Hang}, stateful: true, trips: true, reason: "Timeout"},
+	{name: "states, wrong numbers", fault: chaos.Fault{Kind: chaos.Wrong}, stateful: true, shadow: 1, trips: true, rule: "drift", reason: "NumericDrift"},
+	{name: "states made wrong", fault: chaos.Fault{Kind: chaos.State}, stateful: true, shadow: 1, trips: true, rule: "drift", reason: "NumericDrift"},
+	{name: "states, crashes, isolated", fault: chaos.Fault{Kind: chaos.Exit, Share: 0.1}, isolated: true, stateful: true, trips: true, reason: "ProcessKilled"},
+	{name: "states, hangs, isolated", fault: chaos.Fault{Kind: chaos.Hang}, isolated: true, stateful: true, trips: true, reason: "Timeout"},
 }
 
 // options of the breaker: fast enough to see it close in the time of a row.
 var options = breaker.Options{Backoff: 20 * time.Millisecond, MaxBackoff: 80 * time.Millisecond, Steady: time.Second, ProbeTimeout: time.Second}
 
-// TestFaults puts one fault after the other into the primary of a chain, under
-// many callers, and counts what becomes of every request.
+// TestFaults puts one fault after the other into the primary of a chain, under many
+// callers. Every request has to be answered right within its deadline or refused with
+// a typed error, once; the breaker has to open within the first window of the fault and
+// to close within its probe time after it; and nothing may be left.
 func TestFaults(t *testing.T) {
 	total := 3 * time.Second
 	if d, err := time.ParseDuration(os.Getenv(faultsTime)); err == nil {
@@ -110,18 +133,17 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes ", total)
 	}
-	m, err := mlmodel.Open("../../../testdata/cases/tiny_classifier/model.mlpackage")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
+	models := openModels(t)
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "fault\trequests\tprimary\tfallback\trefused\twrong\tp99\topened after\tclosed after\t")
 	for i := range rows {
 		r := &rows[i]
+		if r.linux && runtime.GOOS != "linux" || r.limit > 0 && testkit.Race {
+			continue // the race detector's own memory is beyond any limit
+		}
 		t.Run(r.name, func(t *testing.T) {
-			s := newScene(t, m, r)
+			s := newScene(t, models[r.stateful], r)
 			s.play(total / time.Duration(len(rows)))
 			s.close()
 			fmt.Fprintln(w, s.line())
@@ -130,333 +152,4 @@ func TestFaults(t *testing.T) {
 	}
 	w.Flush()
 	t.Logf("%d callers\n%s", callers, &table)
-}
-
-// scene is a chain, its callers, and what they saw.
-type scene struct {
-	*testing.T
-	r       *row
-	control *chaos.Control
-	program backend.Program
-	breaker *breaker.Breaker
-	in      tensor.Features
-	want    tensor.Features
-	check   func(got, want tensor.Features) error
-
-	sent, primary, fallback, refused, wrong, late atomic.Int64
-	mu                                            sync.Mutex
-	took                                          []time.Duration
-	changes                                       []breaker.Change
-	broke, mended                                 time.Time
-	sentBefore, sentOpen                          int64 // requests when the fault could be seen, and when the breaker opened
-	before                                        usage
-	wrongAt                                       time.Time // the last wrong answer
-}
-
-// usage is what a process holds.
-type usage struct {
-	goroutines, descriptors int
-	heap                    uint64
-}
-
-func usageNow() usage {
-	u := usage{goroutines: runtime.NumGoroutine()}
-	if all, err := os.ReadDir("/proc/self/fd"); err == nil {
-		u.descriptors = len(all)
-	}
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	u.heap = m.HeapAlloc
-	return u
-}
-
-func newScene(t *testing.T, m *mlmodel.Model, r *row) *scene {
-	s := &scene{T: t, r: r, check: backend.Check(nil), control: &chaos.Control{}, before: usageNow()}
-	if r.isolated {
-		name := filepath.Join(t.TempDir(), "fault")
-		t.Setenv(controlFile, name)
-		s.control = chaos.File(name)
-	}
-	s.set(chaos.Fault{})
-	b := chaos.Backend(engine.CPU{}, s.control)
-	if r.isolated {
-		b = backend.Isolate(b, backend.IsolateOptions{})
-	}
-	load := func(b backend.Backend) backend.Program {
-		p, err := b.Load(context.Background(), m, backend.Config{Threads: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	first, last := load(b), load(engine.CPU{})
-	o := options
-	if r.fault.Kind == chaos.Slow {
-		o.SLA = sla
-	}
-	s.breaker = breaker.New(breaker.Key{Backend: b.Name()}, o, breaker.Hooks{OnChange: s.changed})
-	s.breathe(first)
-	s.prepare(m, last)
-	if r.shadow > 0 {
-		first = backend.Shadow(first, last, backend.ShadowOptions{Share: r.shadow,
-			Drift: func(d backend.Drifted) { s.breaker.Drift(d.Err.Error()) }})
-	}
-	f := backend.FallbackOptions{Attempt: time.Second, Measure: 10 * time.Millisecond, Check: s.check,
-		Accept: func(out tensor.Features) error { return sameShapes(out, s.want) }}
-	s.program = backend.Fallback(f, backend.Link{Key: telemetry.Key{Backend: "primary"}, Program: first, Breaker: s.breaker, Prompt: r.isolated},
-		backend.Link{Key: telemetry.Key{Backend: "fallback"}, Program: last, Prompt: true})
-	return s
-}
-
-// breathe runs the primary once, so that its first run is over before anything is measured.
-func (s *scene) breathe(p backend.Program) {
-	_ = p.Run(context.Background(), &backend.Job{In: []tensor.Features{{}}, Out: []tensor.Features{{}}})
-}
-
-func (s *scene) prepare(m *mlmodel.Model, p backend.Program) {
-	img := m.Description.Inputs[0]
-	s.in = tensor.Features{img.Name: picture()}
-	j := &backend.Job{In: []tensor.Features{s.in}, Out: []tensor.Features{{}}}
-	if err := p.Run(context.Background(), j); err != nil {
-		s.Fatal(err)
-	}
-	s.want = j.Out[0]
-}
-
-func sameShapes(got, want tensor.Features) error {
-	for name, w := range want {
-		g, ok := got[name]
-		if !ok {
-			return fmt.Errorf("no output %q", name)
-		}
-		a, ok1 := g.(*tensor.Tensor)
-		b, ok2 := w.(*tensor.Tensor)
-		if ok1 != ok2 || ok1 && !tensor.EqualShape(a.Shape(), b.Shape()) {
-			return fmt.Errorf("output %q is %v, want %v", name, g, w)
-		}
-	}
-	return nil
-}
-
-func (s *scene) set(f chaos.Fault) {
-	if err := s.control.Set(f); err != nil {
-		s.Fatal(err)
-	}
-}
-
-func (s *scene) changed(c breaker.Change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changes = append(s.changes, c)
-	if c.To == breaker.Open && s.sentOpen == 0 && !s.broke.IsZero() {
-		s.sentOpen = s.sent.Load()
-	}
-}
-
-// play lets the callers ask for a time, of which the fault has the second third.
-func (s *scene) play(d time.Duration) {
-	ctx, stop := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	for range callers {
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			for ctx.Err() == nil {
-				s.ask()
-				time.Sleep(5 * time.Millisecond)
-			}
-		}()
-	}
-	time.Sleep(d / 3)
-	s.mu.Lock()
-	s.broke, s.sentBefore = time.Now(), s.sent.Load()
-	s.mu.Unlock()
-	s.set(s.r.fault)
-	if k := s.r.fault.Kind; k == chaos.Slow || k == chaos.Hang { // nobody can tell before an attempt is over
-		time.AfterFunc(deadline/2, s.fromNow)
-	}
-	s.until(d, func() bool { return !s.r.trips || !s.opened().IsZero() })
-	s.mended = time.Now()
-	s.set(chaos.Fault{})
-	s.until(d, func() bool { return s.breaker.State() == breaker.Closed })
-	stop()
-	all.Wait()
-}
-
-// fromNow begins to count the requests that may pass until the breaker opens.
-func (s *scene) fromNow() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sentOpen == 0 {
-		s.sentBefore = s.sent.Load()
-	}
-}
-
-// until waits a third of d, and for what has to happen some seconds more where the machine is slow.
-func (s *scene) until(d time.Duration, happened func() bool) {
-	time.Sleep(d / 3)
-	for end := time.Now().Add(5 * time.Second); !happened() && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// ask makes one request, and sorts what becomes of it.
-func (s *scene) ask() {
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
-	defer cancel()
-	s.sent.Add(1)
-	j := &backend.Job{In: []tensor.Features{s.in}, Out: []tensor.Features{{}}}
-	start := time.Now()
-	err := s.program.Run(ctx, j)
-	took := time.Since(start)
-	if took > deadline+patience() {
-		s.late.Add(1)
-	}
-	switch {
-	case err != nil && kind(err):
-		s.refused.Add(1)
-	case err != nil:
-		s.Errorf("an error of no kind: %v", err)
-	case j.Dispatch.Fallback:
-		s.fallback.Add(1)
-	default:
-		s.primary.Add(1)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.took = append(s.took, took)
-	if err == nil && s.check(j.Out[0], s.want) != nil {
-		s.wrong.Add(1)
-		s.wrongAt = time.Now()
-	}
-}
-
-func kind(err error) bool {
-	for _, k := range fault.Kinds {
-		if errors.Is(err, k) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *scene) close() {
-	if err := s.program.Close(); err != nil {
-		s.Errorf("closing: %v", err)
-	}
-}
-
-// opened is when the breaker first opened after the fault was set; closed when it
-// last closed after that was over.
-func (s *scene) opened() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.changes {
-		if c.To == breaker.Open && c.At.After(s.broke) {
-			return c.At
-		}
-	}
-	return time.Time{}
-}
-
-func (s *scene) closed() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range slices.Backward(s.changes) {
-		if c.To == breaker.Closed && c.At.After(s.mended) {
-			return c.At
-		}
-	}
-	return time.Time{}
-}
-
-func (s *scene) line() string {
-	after := func(t, since time.Time) string {
-		if t.IsZero() {
-			return "-"
-		}
-		return t.Sub(since).Round(time.Millisecond).String()
-	}
-	slices.Sort(s.took)
-	p99 := s.took[min(len(s.took)-1, int(math.Ceil(0.99*float64(len(s.took)))))]
-	return fmt.Sprintf("%s\t%d\t%d\t%d\t%d\t%d\t%v\t%s\t%s\t", s.r.name, s.sent.Load(), s.primary.Load(), s.fallback.Load(), s.refused.Load(), s.wrong.Load(),
-		p99.Round(100*time.Microsecond), after(s.opened(), s.broke), after(s.closed(), s.mended))
-}
-
-func (s *scene) judge() {
-	if sum := s.primary.Load() + s.fallback.Load() + s.refused.Load(); sum != s.sent.Load() || int(sum) != len(s.took) {
-		s.Errorf("%d requests, %d answers: some are lost or answered twice", s.sent.Load(), sum)
-	}
-	if n := s.late.Load(); n > 0 {
-		s.Errorf("%d requests ended more than %v after their deadline", n, patience())
-	}
-	if s.primary.Load() == 0 {
-		s.Error("the primary never answered")
-	}
-	s.judgeBreaker()
-	s.judgeWrong()
-	s.judgeUsage()
-}
-
-func (s *scene) judgeBreaker() {
-	opened := s.opened()
-	switch {
-	case !s.r.trips:
-		return
-	case opened.IsZero():
-		s.Errorf("the breaker did not open: %+v", s.breaker.Status())
-		return
-	case s.closed().IsZero():
-		s.Errorf("the breaker did not close again: %+v", s.breaker.Status())
-	}
-	// Within the first window: as many outcomes as that holds or, of wrong numbers,
-	// three times as many as are compared one in; and those in flight.
-	window := 100
-	if s.r.shadow > 0 {
-		window = int(3 / s.r.shadow)
-	}
-	if n := s.sentOpen - s.sentBefore; strict && n > int64(window+2*callers) {
-		s.Errorf("it opened %d requests after the fault was set, want at most %d and those in flight", n, window)
-	}
-	for _, c := range s.changes {
-		if c.To != breaker.Open || !c.At.Equal(opened) {
-			continue
-		}
-		if s.r.rule != "" && c.Reason.Rule != s.r.rule && (strict || c.Reason.Rule != "probe") {
-			s.Errorf("it opened by %v, want %s", c.Reason, s.r.rule)
-		}
-	}
-	// At the end of the fault the back-off is at most the longest; then come three
-	// probes, one after the other, each after a request.
-	most := time.Duration(float64(options.MaxBackoff)*1.2) + patience()
-	if took := s.closed().Sub(s.mended); took > most {
-		s.Errorf("it closed %v after the fault had ended, want at most %v", took, most)
-	}
-}
-
-// judgeWrong: the shadow finds wrong numbers within three times its sampling
-// period; what was in flight by then is answered too.
-func (s *scene) judgeWrong() {
-	n := s.wrong.Load()
-	if n > 0 && !s.r.wrong {
-		s.Errorf("%d answers are wrong", n)
-	}
-	if s.r.wrong && s.wrongAt.After(s.opened().Add(patience())) {
-		s.Errorf("an answer was wrong %v after the breaker had opened", s.wrongAt.Sub(s.opened()))
-	}
-}
-
-func (s *scene) judgeUsage() {
-	s.took = nil
-	var now usage
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		now = usageNow()
-		if now.goroutines <= s.before.goroutines && now.descriptors <= s.before.descriptors {
-			break
-		}
-	}
-	if now.goroutines > s.before.goroutines || now.descriptors > s.before.descriptors || now.heap > s.before.heap+8<<20 {
-		s.Errorf("it grew from %+v to %+v", s.before, now)
-	}
 }
