@@ -45,6 +45,17 @@ fuzz:
 
 check: build vet staticcheck cross test noasm race
 
+# What takes hours rather than minutes: random graphs against the reference and damaged
+# models, LONGTIME each and new ones for every SEED, then the fuzz targets and all faults.
+LONGTIME ?= 30m
+SEED ?= 1
+check-long: FUZZTIME = 5m
+check-long: FAULTSTIME = 5m
+check-long:
+	$(GO) test -count=1 -timeout 0 -v -run '^TestRandomGraphs$$' ./internal/engine -args -graphs 1000000000 -graphtime $(LONGTIME) -seed $(SEED)000000000
+	$(GO) test -count=1 -timeout 0 -v -run '^TestMutants$$' . -args -mutants 1000000000 -mutanttime $(LONGTIME) -mutantseed $(SEED)
+	@$(MAKE) --no-print-directory fuzz faults isolate-faults FUZZTIME=$(FUZZTIME) FAULTSTIME=$(FAULTSTIME)
+
 # Faults in children of Isolate: {exit, panic, abort, kill, …} × {load, run, close}, then 1,000 at random.
 FAULTS ?= 1000
 isolate-faults:
@@ -53,4 +64,4 @@ isolate-faults:
 # One fault after the other under 64 callers; prints who answered, and how soon the breaker opened and closed.
 FAULTSTIME ?= 60s
 faults:
-	COREML_FAULTS=$(FAULTSTIME) $(GO) test -count=1 -v -run TestFaults ./internal/backend/chaos
+	COREML_FAULTS=$(FAULTSTIME) $(GO) test -count=1 -timeout 0 -v -run TestFaults ./internal/backend/chaos
