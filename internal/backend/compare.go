@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"bytes"
 	"fmt"
 	"image"
 	"maps"
@@ -123,27 +124,41 @@ func (d *Drifted) judge(limits map[string]Limits) {
 // changed are those elements of a and b that differ from before in one of them. What
 // cannot be told apart so is returned whole.
 func changed(a, b, before any) (any, any) {
-	x, shape, ok1 := numbers(a, b)
-	y, other, ok2 := numbers(b, a)
-	z, third, ok3 := numbers(before, a)
-	t, ok := a.(*tensor.Tensor)
-	if !ok || !ok1 || !ok2 || !ok3 || !tensor.EqualShape(shape, other) || !tensor.EqualShape(shape, third) {
+	var data [3][]byte
+	first, _ := a.(*tensor.Tensor)
+	for i, v := range []any{a, b, before} {
+		t, _ := v.(*tensor.Tensor)
+		if t == nil || first == nil || !tensor.EqualShape(t.Shape(), first.Shape()) || first.DType().Bits()%8 != 0 {
+			return a, b
+		}
+		if t.DType() != first.DType() {
+			var err error
+			if t, err = t.Convert(first.DType()); err != nil {
+				return a, b
+			}
+		}
+		data[i] = t.Bytes()
+	}
+	x, y, was := data[0], data[1], data[2]
+	var p, q []byte
+	size := first.DType().Bits() / 8
+	for block := range slices.Chunk(was, 1<<12) { // states are large, and a step changes little of them
+		n := len(block)
+		if !bytes.Equal(block, x[:n]) || !bytes.Equal(block, y[:n]) {
+			for i := 0; i < n; i += size {
+				if !bytes.Equal(block[i:i+size], x[i:i+size]) || !bytes.Equal(block[i:i+size], y[i:i+size]) {
+					p, q = append(p, x[i:i+size]...), append(q, y[i:i+size]...)
+				}
+			}
+		}
+		x, y = x[n:], y[n:]
+	}
+	g, err1 := tensor.FromBytes(first.DType(), []int{len(p) / size}, p)
+	w, err2 := tensor.FromBytes(first.DType(), []int{len(q) / size}, q)
+	if err1 != nil || err2 != nil {
 		return a, b
 	}
-	var p, q []float64
-	for i, was := range z {
-		if x[i] != was || y[i] != was {
-			p, q = append(p, x[i]), append(q, y[i])
-		}
-	}
-	of := func(v []float64) any {
-		c, err := tensor.Of(v, len(v)).Convert(t.DType())
-		if err != nil {
-			return v
-		}
-		return c
-	}
-	return of(p), of(q)
+	return g, w
 }
 
 // over is the limit that a difference exceeds, or "".
@@ -314,19 +329,27 @@ func (d *Difference) compare(got, want []float64, topK int) {
 		signal, power, dot = signal+w*w, power+g*g, dot+g*w
 	}
 	n := float64(max(len(want), 1))
-	d.RMSE = math.Sqrt(noise / n)
+	d.RMSE = min(math.Sqrt(noise/n), math.MaxFloat64)
 	if signal > 0 && power > 0 {
-		d.Cosine = dot / math.Sqrt(signal*power)
+		d.Cosine = finite(dot/math.Sqrt(signal)/math.Sqrt(power), 0)
 	} else if signal != power {
 		d.Cosine = 0
 	}
 	if noise > 0 {
-		d.SNR = min(maxSNR, 10*math.Log10(max(signal/n, quietest)/(noise/n)))
+		d.SNR = min(maxSNR, finite(10*math.Log10(max(signal/n, quietest)/(noise/n)), -maxSNR))
 	}
 	if topK <= 0 {
 		topK = 5
 	}
 	d.Agreement = topAgreement(got, want, min(topK, len(want)))
+}
+
+// finite is x, or what stands for sums that are too large to say.
+func finite(x, otherwise float64) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return otherwise
+	}
+	return x
 }
 
 // topAgreement is the share of the k largest of want that are among the k largest of got.

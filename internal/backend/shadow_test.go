@@ -2,6 +2,7 @@ package backend_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"image"
 	"math"
@@ -169,10 +170,16 @@ func TestCheckJudges(t *testing.T) {
 		{"over its limit", floats(1.05, 2.3), floats(1, 2), map[string]backend.Limits{"y": {MaxError: 0.2}}, false},
 		{"over its RMSE", floats(1.05, 2.3), floats(1, 2), map[string]backend.Limits{"y": {RMSE: 0.2}}, false},
 		{"over its cosine", floats(1, -2), floats(1, 2), map[string]backend.Limits{"y": {Cosine: 0.9}}, false},
+		{"huge", 1e200, 1.0, nil, false},
+		{"huge, by cosine", map[string]float64{"a": 1e200, "b": -1e200}, map[string]float64{"a": 1e200, "b": 1e200}, map[string]backend.Limits{"y": {Cosine: 0.9}}, false},
 		{"order", floats(1, 2, 3), floats(3, 2, 1), map[string]backend.Limits{"y": {TopK: 1, Agreement: 1}}, false},
 	} {
 		err := backend.Check(c.limits)(tensor.Features{"y": c.got}, tensor.Features{"y": c.want})
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, fault.Drift) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		d := backend.Compare(tensor.Features{"y": c.got}, tensor.Features{"y": c.want}, func(string) int { return 0 })
+		if _, err := json.Marshal(d); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
