@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"coreml/internal/backend"
@@ -27,7 +28,8 @@ type guard struct {
 	to      telemetry.Observer
 	breaker *breaker.Breaker // nil: there is no fallback
 	key     telemetry.Key    // of the backend
-	extra   backend.Program  // a reference that nobody else closes; nil: none
+	primary atomic.Pointer[backend.Program]
+	extra   backend.Program // a reference that nobody else closes; nil: none
 	watched []watched
 	cases   evidence
 	first   error // of the first attempt to load the backend
@@ -171,6 +173,7 @@ func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, 
 		}
 		return nil, err
 	}
+	g.primary.Store(&first)
 	links := []backend.Link{{Key: g.key, Program: first, Breaker: g.breaker, Prompt: g.o.Wrap == nil}}
 	f := backend.FallbackOptions{Reserve: o.Reserve, Attempt: o.Attempt, Checkpoint: o.Checkpoint, Observer: g.to, Accept: g.accept()}
 	if f.Attempt == 0 {
@@ -316,8 +319,12 @@ func flexible(f *Feature) bool {
 	return i != nil && (i.WidthRange != nil || i.HeightRange != nil || len(i.EnumeratedSizes) > 0)
 }
 
-// moved tells of a transition of the breaker.
+// moved tells of a transition of the breaker. A child that has outgrown the limit is
+// replaced, so that the probes meet one that has not.
 func (g *guard) moved(c breaker.Change) {
+	if p := g.primary.Load(); p != nil && c.To == breaker.Open && c.Reason.Rule == "footprint" {
+		backend.Renew(*p, c.Reason.Text)
+	}
 	g.to.Observe(telemetry.Event{Type: telemetry.Moved, Key: g.key, Time: c.At, Reason: c.Reason.Rule,
 		From: c.From.String(), To: c.To.String(), Detail: c})
 }

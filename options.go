@@ -81,7 +81,8 @@ type Isolation = backend.IsolateOptions
 // Breaker has the thresholds of a circuit breaker. The zero value has the defaults:
 // less than 95 % success of at least 10 calls, more than 3 of 100 calls over the SLA,
 // more than 2 GiB, or drift. Of a child process the memory is what it has of its own,
-// as Linux says; on other systems it is what the backend said when it was loaded.
+// as Linux says; on other systems it is what the backend said when it was loaded. A child
+// above the limit is replaced.
 type Breaker = breaker.Options
 
 // Fallback says who answers when the backend does not. The zero value has the defaults.

@@ -13,6 +13,45 @@ func Footprint(p Program) int64 {
 	return p.Capabilities().Memory.total()
 }
 
+// renewable is a program that can be begun anew, with memory of its own.
+type renewable interface{ Renew(why string) }
+
+// Renew ends the child process that a program runs in, if it has one, and begins
+// another: memory that it does not give back goes with it. Runs in flight there fail.
+func Renew(p Program, why string) {
+	if r, ok := p.(renewable); ok {
+		r.Renew(why)
+	}
+}
+
+func (p *observed) Renew(why string) { Renew(p.Program, why) }
+func (p *wrapped) Renew(why string)  { Renew(p.Program, why) }
+func (s *shadow) Renew(why string)   { Renew(s.Program, why) }
+
+func (w *warming) Renew(why string) {
+	if p := w.ready.Load(); p != nil {
+		Renew(*p, why)
+	}
+}
+
+// Renew does not wait for the old child to end or for the new one to begin.
+func (p *isolated) Renew(why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.now
+	if p.closed || old.gone() {
+		return
+	}
+	p.renew()
+	p.runs.Add(1)
+	go func() {
+		defer p.runs.Done()
+		if <-old.ready; old.err == nil {
+			old.child.End(why)
+		}
+	}()
+}
+
 func (p *observed) Footprint() int64 { return Footprint(p.Program) }
 func (p *wrapped) Footprint() int64  { return Footprint(p.Program) }
 func (s *shadow) Footprint() int64   { return Footprint(s.Program) }

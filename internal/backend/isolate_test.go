@@ -199,6 +199,13 @@ func TestChildsMemoryOpensTheBreaker(t *testing.T) {
 	if s.Key != key || s.Memory.Now < most || s.Memory.Peak < s.Memory.Now || before <= 0 || before > most {
 		t.Errorf("%+v, %d bytes before", s.Memory, before)
 	}
+	backend.Renew(p, "its memory")
+	if err := p.Run(context.Background(), &backend.Job{In: []tensor.Features{{"x": ramp(1)}}, Out: []tensor.Features{nil}}); err != nil {
+		t.Error(err)
+	}
+	if n := backend.Footprint(p); n <= 0 || n > most {
+		t.Errorf("%d bytes after it was renewed", n)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	if err := p.Run(ctx, &backend.Job{In: []tensor.Features{{"fault": "hang"}}, Out: []tensor.Features{nil}}); err == nil {
