@@ -208,8 +208,7 @@ func (w *coldWeight) packing() graph.Packing {
 				row := make([]int8, w.K)
 				gemm.PackInt8(to.Data, w.N, w.K, w.lanes, rowOf(w, row), lo, hi)
 			default:
-				row := make([]byte, w.K)
-				gemm.PackLut4(to.Data, w.N, w.K, w.lanes, rowOf(w, row), lo, hi)
+				gemm.PackLut4(to.Data, w.N, w.K, w.lanes, w.indices(), lo, hi)
 			}
 		},
 	}
@@ -231,6 +230,28 @@ func rowOf[T int8 | byte](w *coldWeight, row []T) func(i int) []T {
 			}
 		}
 		return row
+	}
+}
+
+// indices reads rows of integers of up to 4 bits, as indices of a table in pairs.
+func (w *coldWeight) indices() func(i int) []byte {
+	pairs := make([]byte, w.K/2)
+	if k := w.data; k.Code == nil && !k.Held && k.Type.DType.Bits() == 4 && len(k.Data) >= w.N*w.K/2 && (w.lut == nil || w.lut.Palettes == 16) {
+		middle := byte(w.bias * 0x11) // adding 8 to 4 bits is turning the highest
+		return func(i int) []byte {
+			for j, v := range k.Data[i*w.K/2:][:w.K/2] {
+				pairs[j] = v ^ middle
+			}
+			return pairs
+		}
+	}
+	row := rowOf(w, make([]byte, w.K))
+	return func(i int) []byte {
+		x := row(i)
+		for j := range pairs {
+			pairs[j] = x[2*j]&15 | x[2*j+1]<<4
+		}
+		return pairs
 	}
 }
 

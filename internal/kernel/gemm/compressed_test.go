@@ -90,7 +90,13 @@ func pack(w *coded, codes [][]byte, lanes, panels int) {
 			return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(codes[i]))), w.K)
 		}, 0, panels)
 	case Lut4:
-		PackLut4(w.Data, w.N, w.K, lanes, func(i int) []byte { return codes[i] }, 0, panels)
+		PackLut4(w.Data, w.N, w.K, lanes, func(i int) []byte {
+			x := make([]byte, w.K/2)
+			for s, c := range codes[i] {
+				x[s/2] |= c & 15 << (s % 2 * 4)
+			}
+			return x
+		}, 0, panels)
 	}
 }
 

@@ -38,23 +38,21 @@ func PackInt8(dst []byte, n, k, lanes int, row func(i int) []int8, lo, hi int) {
 	})
 }
 
-// PackLut4 writes panels lo … hi of Form Lut4: row(i) holds an index below 16 in each byte. k is a
-// multiple of 8.
+// PackLut4 writes panels lo … hi of Form Lut4: row(i) holds two indices in each of k/2 bytes, the
+// first in the lower half. k is a multiple of 8.
 func PackLut4(dst []byte, n, k, lanes int, row func(i int) []byte, lo, hi int) {
 	eachColumn(lo, hi, lanes, func(p, l, i int) {
 		panel := dst[p*k/2*lanes : (p+1)*k/2*lanes]
-		var x []byte
-		if i < n {
-			x = row(i)
-		}
-		for g := range k / 8 {
-			var word uint32
-			if x != nil {
-				for j, v := range x[8*g : 8*g+8] {
-					word |= uint32(v&15) << (4 * j)
-				}
+		if i >= n {
+			for g := range k / 8 {
+				binary.LittleEndian.PutUint32(panel[4*(g*lanes+l):], 0)
 			}
-			binary.LittleEndian.PutUint32(panel[4*(g*lanes+l):], word)
+			return
+		}
+		x := row(i)[:k/2]
+		for at := 4 * l; len(x) >= 4; at += 4 * lanes {
+			binary.LittleEndian.PutUint32(panel[at:], binary.LittleEndian.Uint32(x))
+			x = x[4:]
 		}
 	})
 }
