@@ -256,7 +256,14 @@ func FuzzProgram(f *testing.F) {
 			f.Add(s.model, s.weights)
 		}
 	}
+	for _, shape := range [][]int{{1 << 20, 1 << 20, 1 << 24}, {1000, 1000, 0}} {
+		p := testkit.Program{In: vars{testkit.F32("x", 4)}, Ops: one("add", args{"x": "%x", "y": testkit.Weights{Shape: shape}}), Out: []string{"y"}}
+		f.Add(p.FS()[testkit.ModelFile].Data, []byte(nil))
+	}
 	f.Fuzz(func(t *testing.T, model, weights []byte) {
+		if err := listed(packaged(model, weights), "m.mlpackage", len(model)); err != nil {
+			t.Error(err)
+		}
 		if _, _, broken := survive(model, weights, "cpu"); broken != nil {
 			t.Error(broken)
 		}

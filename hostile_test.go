@@ -1,15 +1,19 @@
 package coreml_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
 
 	"coreml"
+	"coreml/internal/listing"
+	"coreml/internal/mlmodel"
 	"coreml/internal/spec"
 	"coreml/internal/testkit"
 	"coreml/tensor"
@@ -143,6 +147,8 @@ var hostiles = []hostile{
 	{name: "input-dimension-2^63", in: vars{{Name: "x", DType: spec.DataType_FLOAT32, Shape: []int{1<<63 - 1, 1<<63 - 1}}}, ops: one("relu", args{"x": "%x"}), kinds: either, text: "x"},
 	{name: "constant-larger-than-its-data", ops: one("add", args{"x": "%x", "y": testkit.Weights{Shape: []int{1 << 20, 1 << 20}, Data: []float32{1, 2}}}), kinds: either, text: "y"},
 	{name: "splat-huge", ops: one("add", args{"x": "%x", "y": testkit.Weights{Shape: []int{1 << 20, 1 << 20}, Data: []float32{1}}}), kinds: either, text: "y"},
+	{name: "constant-of-2^64-elements", ops: one("add", args{"x": "%x", "y": testkit.Weights{Shape: []int{1 << 20, 1 << 20, 1 << 24}}}), kinds: either, text: "y"},
+	{name: "constant-of-a-million-times-nothing", ops: one("add", args{"x": "%x", "y": testkit.Weights{Shape: []int{1000, 1000, 0}}}), kinds: invalid, text: "add"},
 	{name: "state-huge", state: vars{{Name: "s", DType: spec.DataType_FLOAT16, Shape: []int{1 << 20, 1 << 20}}},
 		ops: []op{{Type: "read_state", In: args{"input": "%s"}, Out: vars{{Name: "y", DType: spec.DataType_FLOAT16, Shape: []int{1 << 20, 1 << 20}}}}}, kinds: limits, text: "bytes", runs: true},
 	{name: "state-as-output", state: vars{testkit.F32("y", 4)}, ops: one("relu", args{"x": "%x"}, testkit.F32("z", 1)), kinds: invalid, text: "y"},
@@ -205,6 +211,9 @@ func (h *hostile) check(t *testing.T, backend string) {
 		limit = 64 << 20
 	}
 	before, start := allocated(), time.Now()
+	if err := listed(fsys, testkit.ModelFile, len(fsys[testkit.ModelFile].Data)); err != nil {
+		t.Error(err)
+	}
 	m, err := coreml.OpenFS(fsys, testkit.ModelFile, coreml.Options{MemoryLimit: limit, Backend: backend})
 	if err == nil {
 		defer m.Close()
@@ -223,6 +232,25 @@ func (h *hostile) check(t *testing.T, backend string) {
 	if spent > hostileMemory {
 		t.Errorf("allocated %d bytes, want at most %d", spent, hostileMemory)
 	}
+}
+
+// listed writes a model out as text, whose length a file's length has to bound.
+func listed(fsys fs.FS, name string, size int) error {
+	m, err := mlmodel.OpenFS(fsys, name)
+	if err != nil {
+		return nil // whoever runs it judges the error
+	}
+	defer m.Close()
+	var text bytes.Buffer
+	if err := listing.Print(&text, m); err != nil {
+		return err
+	}
+	listing.Ops(m.Spec)
+	listing.Weights(m.Spec)
+	if most := 128*size + 4<<10; text.Len() > most {
+		return fmt.Errorf("listing: %d bytes of text for a file of %d, want at most %d", text.Len(), size, most)
+	}
+	return nil
 }
 
 // badInputs are tensors of the declared shapes whose integers are out of every range.

@@ -101,8 +101,10 @@ func printTensor(w io.Writer, name string, t *tensor.Tensor, whole int) {
 	fmt.Fprintf(w, "%s: %v %s", name, t.DType(), shapeText(t.Shape()))
 	v := float64s(t)
 	if len(v) <= whole {
-		fmt.Fprintf(w, " = %s\n", graph.Brackets(numbers(v, t.DType()), t.Shape()))
-		return
+		if text, ok := graph.Brackets(numbers(v, t.DType()), t.Shape()); ok {
+			fmt.Fprintf(w, " = %s\n", text)
+			return
+		}
 	}
 	s := summarise(v)
 	fmt.Fprintf(w, "\n  min %.6g, max %.6g, mean %.6g", s.min, s.max, s.mean)

@@ -95,11 +95,11 @@ func uses(l []*Value) string {
 
 // text is the constant's elements, if they are few, or its type, name and coded form.
 func (c *Const) text(name string) string {
-	n := c.Type.Elements()
+	n, ok := tensor.Elements(c.Type.Shape)
 	switch {
 	case c.Code != nil:
 		return c.Type.String() + "(" + name + ", " + c.Code.Form() + ")"
-	case n > maxPrinted || c.Type.Kind != KindTensor:
+	case !ok || n > maxPrinted || c.Type.Kind != KindTensor:
 		return c.Type.String() + "(" + name + ")"
 	}
 	words := make([]string, n)
@@ -124,18 +124,42 @@ func (c *Const) text(name string) string {
 			}
 		}
 	}
-	return Brackets(words, c.Type.Shape)
+	if text, ok := Brackets(words, c.Type.Shape); ok {
+		return text
+	}
+	return c.Type.String() + "(" + name + ")"
 }
 
-// Brackets joins the words of a tensor's elements, row-major, in brackets as its shape nests them.
-func Brackets(words []string, shape []int) string {
-	if len(shape) == 0 {
-		return strings.Join(words, ", ")
+// Brackets writes the words of a tensor's elements, row-major, in brackets as its
+// shape nests them; [] for a tensor of none. ok false: the shape has another number of elements.
+func Brackets(words []string, shape []int) (text string, ok bool) {
+	if n, ok := tensor.Elements(shape); !ok || n != len(words) {
+		return "", false
 	}
-	parts := make([]string, shape[0])
-	for i := range parts {
-		step := len(words) / shape[0]
-		parts[i] = Brackets(words[i*step:(i+1)*step], shape[1:])
+	if len(words) == 0 {
+		return "[]", true
 	}
-	return "[" + strings.Join(parts, ", ") + "]"
+	// A bracket opens before every size-th word, for the size of each dimension's parts.
+	sizes, size := make([]int, len(shape)), 1
+	for k := len(shape) - 1; k >= 0; k-- {
+		size *= shape[k]
+		sizes[k] = size
+	}
+	var b strings.Builder
+	edges := func(at int, bracket byte) {
+		for _, size := range sizes {
+			if at%size == 0 {
+				b.WriteByte(bracket)
+			}
+		}
+	}
+	for i, w := range words {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		edges(i, '[')
+		b.WriteString(w)
+		edges(i+1, ']')
+	}
+	return b.String(), true
 }

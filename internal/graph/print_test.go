@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"strings"
 	"testing"
 
 	"coreml/tensor"
@@ -47,3 +48,31 @@ func (code) Form() string          { return "lut4" }
 func (code) Parts() []*Const       { return nil }
 func (code) Decode([]float32, int) {}
 func (code) Size() int64           { return 1 }
+
+func TestBrackets(t *testing.T) {
+	for _, c := range []struct {
+		words string
+		shape []int
+		want  string
+	}{
+		{"a", nil, "a"},
+		{"a", []int{1, 1, 1}, "[[[a]]]"},
+		{"a b c d e f", []int{2, 3}, "[[a, b, c], [d, e, f]]"},
+		{"a b c d", []int{2, 1, 2}, "[[[a, b]], [[c, d]]]"},
+		{"", []int{0}, "[]"},
+		{"", []int{1000, 1000, 0}, "[]"},
+		{"", []int{1 << 20, 1 << 20, 1 << 24}, "refused"}, // 2^64 elements
+		{"", nil, "refused"},
+		{"a", []int{2}, "refused"},
+		{"a b", []int{2, -1}, "refused"},
+		{"a b", []int{0, 2}, "refused"},
+	} {
+		got, ok := Brackets(strings.Fields(c.words), c.shape)
+		if !ok {
+			got = "refused"
+		}
+		if got != c.want {
+			t.Errorf("%q as %v: %q, want %q", c.words, c.shape, got, c.want)
+		}
+	}
+}

@@ -150,7 +150,7 @@ func (c *counter) operation(o *spec.Operation) {
 	}
 	if coded {
 		if len(o.GetOutputs()) > 0 {
-			if n, ok := elements(o.GetOutputs()[0].GetType().GetTensorType()); ok {
+			if n, ok := mlmodel.ElementsOf(o.GetOutputs()[0].GetType().GetTensorType()); ok {
 				most = int64(n)
 			}
 		}
@@ -164,7 +164,7 @@ func (c *counter) operation(o *spec.Operation) {
 func (c *counter) size(v *spec.Value) (values, bytes int64, d tensor.DType) {
 	t := v.GetType().GetTensorType()
 	d = mlmodel.DTypeOf(t.GetDataType())
-	n, ok := elements(t)
+	n, ok := mlmodel.ElementsOf(t)
 	size, fits := tensor.ByteSize(d, n)
 	if t == nil || !ok || !fits {
 		return 0, 0, d

@@ -132,6 +132,9 @@ func (p *printer) block(s *scope, b *spec.Block, opset string, depth int) {
 	}
 }
 
+// maxInline is how long the text of a constant may be that stands wherever it is used.
+const maxInline = 256
+
 // constant remembers a small constant and writes a large one.
 func (p *printer) constant(s *scope, o *spec.Operation, depth int) {
 	v := o.GetAttributes()["val"]
@@ -141,11 +144,15 @@ func (p *printer) constant(s *scope, o *spec.Operation, depth int) {
 		}
 	}
 	name := o.GetOutputs()[0].GetName()
-	if text, ok := literal(v); ok {
+	text, ok := literal(v)
+	if ok && len(text) <= maxInline {
 		s.consts[name] = text
 		return
 	}
-	p.line(depth, "%s %s = const(%s)", typeText(v.GetType()), name, placeText(v))
+	if !ok {
+		text = placeText(v)
+	}
+	p.line(depth, "%s %s = const(%s)", typeText(v.GetType()), name, text)
 }
 
 func (p *printer) operation(s *scope, o *spec.Operation, opset string, depth int) {

@@ -125,3 +125,35 @@ func TestOdd(t *testing.T) {
 		Weights(m)
 	}
 }
+
+// constant is a program whose constant c, of the given sizes, is used twice.
+func constant(value string, sizes ...int) string {
+	t := "type { tensorType { dataType: STRING"
+	for _, n := range sizes {
+		t += fmt.Sprintf(" dimensions { constant { size: %d } }", n)
+	}
+	return `mlProgram { functions { key: "f" value { opset: "x" block_specializations { key: "x" value {
+		operations { type: "const" outputs { name: "c" ` + t + ` } } }
+			attributes { key: "val" value { ` + t + ` } } immediateValue { tensor { strings { ` + value + ` } } } } } }
+		operations { type: "y" inputs { key: "z" value { arguments { name: "c" } arguments { name: "c" } } } } } } } } }`
+}
+
+// TestHostileConstants: the sizes of a constant without elements say nothing about how long its text is.
+func TestHostileConstants(t *testing.T) {
+	for _, c := range []struct{ model, want string }{
+		{constant("", 1<<20, 1<<20, 1<<24), "tensor<string, [1048576, 1048576, 16777216]> c = const(…)\n  y(z = (c, c))"},
+		{constant("", 1000, 1000, 0), "y(z = ([], []))"},
+		{constant("", 0), "y(z = ([], []))"},
+		{constant(`values: "a"`, 1000, 1000, 0), "c = const(…)"},
+		{constant(`values: "a"`, 1, 1, 1), `y(z = ([[["a"]]], [[["a"]]]))`},
+		{constant(`values: "` + strings.Repeat("a", 300) + `"`), "c = const(\"aaa"},
+		{constant(`values: "` + strings.Repeat("a", 300) + `"`), "y(z = (c, c))"},
+	} {
+		m := model(t, c.model)
+		got := print(t, m)
+		if !strings.Contains(got, c.want) || len(got) > 1000 {
+			t.Errorf("printed %d bytes: %.500s\nwant %s", len(got), got, c.want)
+		}
+		Weights(m)
+	}
+}

@@ -100,7 +100,7 @@ func literal(v *spec.Value) (string, bool) {
 	if i.GetTensor() == nil || t == nil {
 		return "", false
 	}
-	n, ok := elements(t)
+	n, ok := mlmodel.ElementsOf(t)
 	if !ok || n > maxLiteral {
 		return "", false
 	}
@@ -115,20 +115,7 @@ func literal(v *spec.Value) (string, bool) {
 	for _, d := range t.GetDimensions() {
 		shape = append(shape, int(d.GetConstant().GetSize()))
 	}
-	return graph.Brackets(words, shape), true
-}
-
-func elements(t *spec.TensorType) (int, bool) {
-	n := 1
-	for _, d := range t.GetDimensions() {
-		if d.GetConstant() == nil || d.GetConstant().GetSize() > 1<<31 {
-			return 0, false
-		}
-		if n *= int(d.GetConstant().GetSize()); n > 1<<40 {
-			return 0, false
-		}
-	}
-	return n, true
+	return graph.Brackets(words, shape)
 }
 
 // words are the elements of an immediate value as text; ok false: there are not as many as its type says.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/fstest"
+
+	"coreml/internal/spec"
 )
 
 // testModelFiles are the model files in testdata.
@@ -68,6 +70,9 @@ func FuzzModel(f *testing.F) {
 		f.Add(bomb(64))
 	}
 	f.Add(encode(newPackage().model))
+	for _, dims := range [][]uint64{{1 << 20, 1 << 20, 1 << 24}, {1000, 1000, 0}} {
+		f.Add(encode(newProgram(constOp(weightFile, 64, spec.DataType_FLOAT32, dims...))))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		openInMemory(t, fstest.MapFS{"m.mlmodel": {Data: data}}, "m.mlmodel", len(data))
 	})

@@ -240,6 +240,8 @@ func TestHostileWeights(t *testing.T) {
 		{"more elements", typed(spec.DataType_FLOAT32, 5), ErrInvalid, "4 elements of fp32: want 5 of fp32"},
 		{"fewer elements", typed(spec.DataType_FLOAT32, 3), ErrInvalid, "want 3"},
 		{"elements wrap around", typed(spec.DataType_FLOAT32, 1<<32, 1<<32, 4), ErrInvalid, "4 elements"},
+		{"2^64 elements", typed(spec.DataType_FLOAT32, 1<<20, 1<<20, 1<<24), ErrInvalid, "4 elements"},
+		{"a million times nothing", typed(spec.DataType_FLOAT32, 1000, 1000, 0), ErrInvalid, "4 elements of fp32: want 0 of fp32"},
 		{"dimension 2^64-1", typed(spec.DataType_FLOAT32, math.MaxUint64), ErrInvalid, "4 elements"},
 		{"no tensor", func(p *testPackage) {
 			op := constOp(weightFile, 64, spec.DataType_FLOAT32, 4)

@@ -178,7 +178,7 @@ func (m *Model) checkReference(reference *spec.Value_BlobFileValue, t *spec.Valu
 		return invalid("", "a weight that is not a tensor", "a tensor type")
 	}
 	dtype := DTypeOf(t.GetTensorType().GetDataType())
-	n, ok := elements(t.GetTensorType())
+	n, ok := ElementsOf(t.GetTensorType())
 	if !ok || dtype != blob.DType || n != blob.Len() {
 		return invalid(fmt.Sprintf("weight at %d", reference.GetOffset()),
 			fmt.Sprintf("the file has %d elements of %v", blob.Len(), blob.DType),
@@ -187,8 +187,9 @@ func (m *Model) checkReference(reference *spec.Value_BlobFileValue, t *spec.Valu
 	return nil
 }
 
-// elements counts the elements of a tensor type whose dimensions are all known.
-func elements(t *spec.TensorType) (n int, ok bool) {
+// ElementsOf counts the elements of a tensor type. It reports false for dimensions
+// that are open and for more elements than tensor.Elements counts.
+func ElementsOf(t *spec.TensorType) (n int, ok bool) {
 	dims := make([]int, len(t.GetDimensions()))
 	for i, d := range t.GetDimensions() {
 		c := d.GetConstant()
