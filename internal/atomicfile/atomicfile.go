@@ -14,23 +14,31 @@ import (
 
 // Write makes the file name of what write writes. Until all of it is on the
 // disk, another file of that name stays as it was; after a crash, the name holds
-// the old content or the new. A symbolic link is followed. Devices and pipes,
-// such as /dev/stdout, are written to as they are.
+// the old content or the new. The mode stays, too. A symbolic link is followed,
+// also one to nothing. Devices and pipes, such as /dev/stdout, are written to as they are.
 func Write(name string, write func(io.Writer) error) error {
-	target, err := filepath.EvalSymlinks(name)
+	info, err := os.Stat(name)
+	old := err == nil
+	if old && !info.Mode().IsRegular() {
+		return direct(name, write)
+	}
+	target, err := follow(name)
 	if err != nil {
-		target = name
+		return err
 	}
 	mode := fs.FileMode(0o666)
-	if info, err := os.Stat(target); err == nil {
-		if !info.Mode().IsRegular() {
-			return direct(target, write)
-		}
+	if old {
 		mode = info.Mode().Perm()
 	}
 	f, err := create(target, mode)
 	if err != nil {
 		return err
+	}
+	if old {
+		err = keepMode(f, mode)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
 	if err := fill(f, write); err != nil {
 		return errors.Join(err, f.Close(), os.Remove(f.Name()))
@@ -42,6 +50,41 @@ func Write(name string, write func(io.Writer) error) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return syncFolder(filepath.Dir(target))
+}
+
+// maxLinks is how many links may follow one another.
+const maxLinks = 40
+
+// follow is the name that a chain of symbolic links ends at, whether or not a file is there.
+func follow(name string) (string, error) {
+	start := name
+	for range maxLinks {
+		target, err := filepath.EvalSymlinks(name)
+		if err == nil {
+			return target, nil
+		}
+		link, err2 := os.Readlink(name)
+		switch {
+		case err2 != nil:
+			return name, nil // no link: whoever opens it says what is wrong
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		case !filepath.IsAbs(link):
+			// Not cleaned, since what is before a .. may be a link.
+			link = filepath.Dir(name) + string(filepath.Separator) + link
+		}
+		name = link
+	}
+	return "", &fs.PathError{Op: "follow", Path: start, Err: fmt.Errorf("more than %d symbolic links", maxLinks)}
+}
+
+// keepMode gives a new file the mode of the old one, whatever the umask is.
+func keepMode(f *os.File, mode fs.FileMode) error {
+	info, err := f.Stat()
+	if err != nil || info.Mode().Perm() == mode {
+		return err
+	}
+	return f.Chmod(mode)
 }
 
 // Folder makes the folder name of what write puts into the folder that it is given.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -99,30 +98,6 @@ func TestFolder(t *testing.T) {
 func TestMissingFolder(t *testing.T) {
 	if err := Write(filepath.Join(t.TempDir(), "no", "a"), text("x")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want that the folder does not exist", err)
-	}
-}
-
-func TestKeepsModeAndLink(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("modes and links are different on Windows")
-	}
-	dir := t.TempDir()
-	name, link := filepath.Join(dir, "a"), filepath.Join(dir, "link")
-	if err := os.WriteFile(name, nil, 0o640); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("a", link); err != nil {
-		t.Fatal(err)
-	}
-	if err := Write(link, text("through")); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(name)
-	if err != nil || info.Mode().Perm() != 0o640 || content(t, name) != "through" {
-		t.Errorf("mode %v, content %q, error %v: want 640 and the new content", info.Mode(), content(t, name), err)
-	}
-	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
-		t.Errorf("the link has become %v (%v)", info.Mode(), err)
 	}
 }
 
