@@ -118,7 +118,8 @@ func answer(c net.Conn, token string, write func(io.Writer) error) {
 	_ = write(c) // whoever reads it sees that it ends early
 }
 
-// List finds the processes that serve. Files of those that are gone are removed.
+// List finds the processes that serve. Files of those that are gone are removed. One
+// that cannot be asked now, for whatever other reason, is listed: Get says why.
 func List(dir string) ([]Address, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -137,19 +138,27 @@ func List(dir string) ([]Address, error) {
 		if err != nil {
 			continue // half-written, or not ours
 		}
-		c, err := net.DialTimeout(a.Network, a.Address, patient)
-		if err != nil {
+		if gone(a) {
 			_ = os.Remove(name)
 			if a.Network == "unix" {
 				_ = os.Remove(strings.TrimSuffix(name, ".json") + ".sock")
 			}
 			continue
 		}
-		c.Close()
 		all = append(all, a)
 	}
 	slices.SortFunc(all, func(a, b Address) int { return a.PID - b.PID })
 	return all, nil
+}
+
+// gone reports whether nobody listens at a's address. That no answer comes, or that
+// this process may open no more files, says nothing of the other one.
+func gone(a Address) bool {
+	c, err := net.DialTimeout(a.Network, a.Address, patient)
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, refused) || errors.Is(err, os.ErrNotExist)
 }
 
 func read(name string) (a Address, err error) {
