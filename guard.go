@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"coreml/internal/backend"
 	"coreml/internal/breaker"
+	"coreml/internal/cachedir"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
 	"coreml/internal/telemetry"
@@ -76,7 +75,7 @@ func (g *guard) guarded(b backend.Backend) (backend.Backend, error) {
 		child = *g.o.Isolate
 	}
 	if g.o.Canary && g.o.Isolate == nil {
-		dir, err := cacheDir("canary")
+		dir, err := cachedir.Path("canary")
 		if err != nil {
 			return nil, err
 		}
@@ -92,15 +91,6 @@ func (g *guard) guarded(b backend.Backend) (backend.Backend, error) {
 		b = backend.Wrap(b, func(next backend.Predict) backend.Predict { return g.o.Wrap(Predictor(next)) })
 	}
 	return b, b.Usable()
-}
-
-// cacheDir is a folder of this module's under the user's cache.
-func cacheDir(name string) (string, error) {
-	base, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("coreml: %w: %w", fault.Load, err)
-	}
-	return filepath.Join(base, "coreml", name), nil
 }
 
 // load puts the model's program together.

@@ -24,7 +24,7 @@ const (
 	exitUsage       = 2
 	exitInput       = 3 // a model or an input that is wrong
 	exitUnsupported = 4
-	exitEnvironment = 5 // files, memory, time
+	exitEnvironment = 5 // files, memory, time, and whatever is of no class
 )
 
 // commands is the table: one constructor for each, in the order of the help.
@@ -46,9 +46,14 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	root := rootCommand()
 	root.SetArgs(args)
+	begun := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if !begun { // no command took the arguments
+		err = usageError{err}
 	}
 	var quiet failedError
 	if !errors.As(err, &quiet) {
@@ -73,7 +78,7 @@ Exit codes:
   2  the command line is wrong
   3  the model or an input is wrong
   4  the model is sound, but nothing here can run it; the message names the operator
-  5  a file, memory or time is lacking`,
+  5  a file, memory, time or anything else around it is lacking`,
 		Example: `  coreml show model.mlpackage
   coreml predict model.mlpackage
   coreml predict model.mlpackage image=cat.jpg
@@ -129,32 +134,53 @@ func oneLine(err error) string {
 	return s
 }
 
+// exits are the exit codes by kind of error. Of an error with several kinds, the first here decides.
+var exits = []struct {
+	kind error
+	code int
+}{
+	{coreml.ErrUnsupported, exitUnsupported},
+	{coreml.ErrTimeout, exitEnvironment},
+	{coreml.ErrLimit, exitEnvironment},
+	{coreml.ErrMemory, exitEnvironment},
+	{coreml.ErrKilled, exitEnvironment},
+	{context.Canceled, exitEnvironment},
+	{coreml.ErrLoad, exitEnvironment},
+	{coreml.ErrCompile, exitEnvironment},
+	{coreml.ErrCache, exitEnvironment},
+	{coreml.ErrClosed, exitEnvironment},
+	{coreml.ErrDrift, exitFailed},
+	{coreml.ErrInvalid, exitInput},
+	{coreml.ErrSchema, exitInput},
+	{coreml.ErrState, exitInput},
+	{coreml.ErrRuntime, exitInput},
+	{tensor.ErrFormat, exitInput},
+	{tensor.ErrUnsupported, exitInput},
+	{tensor.ErrLimit, exitEnvironment},
+}
+
+// exitCode is the class of an error. One of no kind is the environment's: what is
+// wrong with a command line or an input has been said to be that.
 func exitCode(err error) int {
 	var usage usageError
 	var failed failedError
 	var input inputError
 	var file *fs.PathError
-	is := func(kinds ...error) bool {
-		for _, k := range kinds {
-			if errors.Is(err, k) {
-				return true
-			}
-		}
-		return false
-	}
 	switch {
 	case errors.As(err, &failed):
 		return exitFailed
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, coreml.ErrUnsupported):
-		return exitUnsupported
-	case is(coreml.ErrTimeout, coreml.ErrLimit, coreml.ErrMemory, coreml.ErrKilled, context.Canceled), errors.As(err, &file), is(coreml.ErrLoad):
-		return exitEnvironment
-	case is(coreml.ErrInvalid, coreml.ErrSchema, coreml.ErrState, coreml.ErrRuntime, tensor.ErrFormat, tensor.ErrUnsupported), errors.As(err, &input):
-		return exitInput
-	case is(tensor.ErrLimit):
+	case errors.As(err, &file) && !errors.Is(err, coreml.ErrUnsupported):
 		return exitEnvironment
 	}
-	return exitUsage
+	for _, e := range exits {
+		if errors.Is(err, e.kind) {
+			return e.code
+		}
+	}
+	if errors.As(err, &input) {
+		return exitInput
+	}
+	return exitEnvironment
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -131,27 +130,5 @@ func TestPipeEndsWhileItWaits(t *testing.T) {
 	defer cancel()
 	if err := (&pipe{}).serve(ctx, r, io.Discard); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want the context's", err)
-	}
-}
-
-func TestExitCodes(t *testing.T) {
-	for _, c := range []struct {
-		err  error
-		want int
-	}{
-		{failedError{}, exitFailed},
-		{usageError{fmt.Errorf("x")}, exitUsage},
-		{fmt.Errorf("x: %w", coreml.ErrUnsupported), exitUnsupported},
-		{fmt.Errorf("x: %w", coreml.ErrInvalid), exitInput},
-		{fmt.Errorf("x: %w", coreml.ErrSchema), exitInput},
-		{fmt.Errorf("x: %w", tensor.ErrFormat), exitInput},
-		{inputError{fmt.Errorf("x: %w", os.ErrInvalid)}, exitInput},
-		{inputError{&os.PathError{Err: os.ErrNotExist}}, exitEnvironment},
-		{fmt.Errorf("x: %w", coreml.ErrTimeout), exitEnvironment},
-		{fmt.Errorf("x: %w", coreml.ErrLimit), exitEnvironment},
-	} {
-		if got := exitCode(c.err); got != c.want {
-			t.Errorf("exitCode(%v) = %d, want %d", c.err, got, c.want)
-		}
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"coreml/internal/atomicfile"
+	"coreml/internal/cachedir"
+	"coreml/internal/fault"
 )
 
 // Address is the content of a file: where a process answers, and to whom.
@@ -40,18 +42,12 @@ const (
 )
 
 // Dir is the folder of the files, for one user.
-func Dir() (string, error) {
-	base, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(base, "coreml"), nil
-}
+func Dir() (string, error) { return cachedir.Path() }
 
 // Serve answers connections with what write writes, until stop is called.
 func Serve(dir string, write func(io.Writer) error) (stop func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("status: %w: %w", fault.Load, err)
 	}
 	pid := os.Getpid()
 	base := filepath.Join(dir, prefix+strconv.Itoa(pid))
@@ -61,7 +57,7 @@ func Serve(dir string, write func(io.Writer) error) (stop func() error, err erro
 	if err != nil { // no such sockets here, or the folder's name is too long for one
 		a.Network = "tcp"
 		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return nil, fmt.Errorf("status: %w", err)
+			return nil, fmt.Errorf("status: %w: %w", fault.Load, err)
 		}
 		a.Address = l.Addr().String()
 	}
@@ -70,7 +66,7 @@ func Serve(dir string, write func(io.Writer) error) (stop func() error, err erro
 		err = writePrivate(base+".json", text)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("status: %w", err), l.Close())
+		return nil, errors.Join(fmt.Errorf("status: %w: %w", fault.Load, err), l.Close())
 	}
 	var all sync.WaitGroup
 	all.Add(1)
@@ -126,7 +122,7 @@ func List(dir string) ([]Address, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("status: %w: %w", fault.Load, err)
 	}
 	var all []Address
 	for _, e := range entries {
