@@ -245,26 +245,33 @@ func parseDictionary(d *coreml.Feature, text string) (any, error) {
 	if err := decodeJSON(text, &m); err != nil {
 		return nil, fmt.Errorf(`%q: want a dictionary such as {"a": 1.5}: %w`, text, err)
 	}
-	byName, byNumber := map[string]float64{}, map[int64]float64{}
-	for k, x := range m {
-		f, err := x.Float64()
-		if err != nil {
-			return nil, fmt.Errorf("key %q: %w", k, err)
-		}
-		byName[k] = f
-		if d.Dictionary == nil || d.Dictionary.KeyType != mlmodel.TypeInt64 {
-			continue
-		}
-		i, err := strconv.ParseInt(k, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("key %q: want an integer", k)
-		}
-		byNumber[i] = f
+	if d.Dictionary != nil && d.Dictionary.KeyType == mlmodel.TypeInt64 {
+		return dictionaryOf(m, func(k string) (int64, error) {
+			i, err := strconv.ParseInt(k, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("key %q: want an integer", k)
+			}
+			return i, nil
+		})
 	}
-	if len(byNumber) > 0 {
-		return byNumber, nil
+	return dictionaryOf(m, func(k string) (string, error) { return k, nil })
+}
+
+func dictionaryOf[K comparable](m map[string]json.Number, key func(string) (K, error)) (map[K]float64, error) {
+	out := map[K]float64{}
+	for text, x := range m {
+		k, err := key(text)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := out[k]; twice {
+			return nil, fmt.Errorf("key %q: given twice", text)
+		}
+		if out[k], err = x.Float64(); err != nil {
+			return nil, fmt.Errorf("key %q: %w", text, err)
+		}
 	}
-	return byName, nil
+	return out, nil
 }
 
 func parseSequence(d *coreml.Feature, text string) (any, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"testing"
 
 	"coreml"
@@ -46,6 +47,8 @@ func TestParseInput(t *testing.T) {
 		{of(mlmodel.TypeDictionary), `{"a": "b"}`, ""},
 		{byInt, `{"3": 1}`, "map[3:1]"},
 		{byInt, `{"a": 1}`, ""},
+		{byInt, `{"3": "x"}`, ""},
+		{byInt, `{"3": 1, "03": 2}`, ""},
 		{words, `["a","b"]`, "[a b]"},
 		{ints, `[1,2]`, "[1 2]"},
 		{ints, `["a"]`, ""},
@@ -104,6 +107,17 @@ func TestShellQuote(t *testing.T) {
 	for in, want := range map[string]string{"a/b.c": "a/b.c", "x=[1,2]": "'x=[1,2]'", "": "''", "it's": `'it'\''s'`} {
 		if got := shellQuote(in); got != want {
 			t.Errorf("shellQuote(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestEmptyDictionary: the type is the description's, also where no key shows it.
+func TestEmptyDictionary(t *testing.T) {
+	for k, want := range map[mlmodel.FeatureType]any{mlmodel.TypeInt64: map[int64]float64{}, mlmodel.TypeString: map[string]float64{}} {
+		d := &coreml.Feature{Type: mlmodel.TypeDictionary, Dictionary: &mlmodel.DictionaryConstraint{KeyType: k}}
+		got, err := parseInput(d, "{}")
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("by %v: %#v, %v; want %#v", k, got, err, want)
 		}
 	}
 }
