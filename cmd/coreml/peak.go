@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime"
 	"sync"
 
 	"coreml/internal/kernel/cpu"
@@ -57,7 +56,7 @@ func together(n int, f func(i int) float64) float64 {
 
 func measureMachine() *machine {
 	best := cpu.Best()
-	n := min(cpu.Cores(), runtime.GOMAXPROCS(0))
+	n := cpu.Threads(0)
 	m := &machine{Level: best.String(), Cores: n}
 	for _, l := range cpu.Levels() {
 		if p := peakThreads(l, 1); p > 0 {

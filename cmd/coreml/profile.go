@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -103,10 +102,7 @@ func (r *profileRow) finish(all *profileReport) {
 }
 
 func printProfile(w io.Writer, o *benchFlags, p *engine.Profile) error {
-	threads := min(cpu.Cores(), runtime.GOMAXPROCS(0))
-	if o.Threads > 0 {
-		threads = min(o.Threads, runtime.GOMAXPROCS(0))
-	}
+	threads := cpu.Threads(o.Threads)
 	r := reportProfile(p, threads, peakThreads(cpu.Best(), threads))
 	if o.json {
 		return printJSON(w, r)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
 	"coreml/internal/backend"
 	"coreml/internal/fault"
@@ -71,13 +70,7 @@ func levelOf(c backend.Config) (cpu.Level, error) {
 }
 
 // threads is the number of threads that a run may use.
-func (p *program) threads() int {
-	n := min(cpu.Cores(), runtime.GOMAXPROCS(0))
-	if p.config.Threads > 0 {
-		n = min(p.config.Threads, runtime.GOMAXPROCS(0))
-	}
-	return max(1, n)
-}
+func (p *program) threads() int { return cpu.Threads(p.config.Threads) }
 
 // Run implements backend.Program.
 func (p *program) Run(ctx context.Context, j *backend.Job) error {

@@ -15,3 +15,12 @@ var Cores = sync.OnceValue(func() int {
 	}
 	return n
 })
+
+// Threads is how many threads work for a caller who wants n of them, at least 1: for 0 as
+// many as there are Cores, and never more than GOMAXPROCS.
+func Threads(n int) int {
+	if n <= 0 {
+		n = Cores()
+	}
+	return max(1, min(n, runtime.GOMAXPROCS(0)))
+}

@@ -60,3 +60,12 @@ func TestCores(t *testing.T) {
 		t.Errorf("cores() = %d of %d logical processors", cores(), runtime.NumCPU())
 	}
 }
+
+func TestThreads(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	for n, want := range map[int]int{-1: min(Cores(), 2), 0: min(Cores(), 2), 1: 1, 2: 2, 100: 2} {
+		if got := Threads(n); got != want {
+			t.Errorf("Threads(%d) = %d with GOMAXPROCS 2, want %d", n, got, want)
+		}
+	}
+}
