@@ -41,6 +41,10 @@ var blobDTypes = [...]tensor.DType{
 	17: tensor.Float8E5M2,
 }
 
+// alignment is that of weights in a file, so that they can be viewed in memory
+// as they are on disk.
+const alignment = 64
+
 // Blob is one weight in a weight file.
 type Blob struct {
 	DType tensor.DType

@@ -10,7 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"unsafe"
+
+	"coreml/tensor"
 )
 
 // tree is a folder that the files of a model are read from. Names in it are
@@ -174,15 +175,11 @@ func bare(err error) error {
 	return err
 }
 
-// alignment is that of weights in a file, so that they can be viewed in memory
-// as they are on disk.
-const alignment = 64
-
 // readAligned reads at most size bytes of r, to an aligned address. It
 // allocates ahead at most three times what it has read, because size is only a
 // claim, and says how much it has allocated.
 func readAligned(r io.Reader, size int) (data []byte, spent int64, err error) {
-	data = alignedBytes(min(size, 1<<20))
+	data = tensor.Aligned(min(size, 1<<20))
 	spent = int64(len(data))
 	for n := 0; ; {
 		got, err := io.ReadFull(r, data[n:])
@@ -193,17 +190,11 @@ func readAligned(r io.Reader, size int) (data []byte, spent int64, err error) {
 		case err != nil:
 			return nil, spent, err
 		}
-		more := alignedBytes(min(size, 4*len(data)))
+		more := tensor.Aligned(min(size, 4*len(data)))
 		spent += int64(len(more))
 		copy(more, data)
 		data = more
 	}
-}
-
-func alignedBytes(n int) []byte {
-	b := make([]byte, n+alignment)
-	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) % alignment)
-	return b[skip : skip+n : skip+n]
 }
 
 // maxEntries bounds the entries of a folder, or of a whole package, that are looked at.

@@ -186,20 +186,9 @@ var intModes = map[string]func(a, b int32) int32{
 	"add": func(a, b int32) int32 { return a + b },
 	"sub": func(a, b int32) int32 { return a - b },
 	"mul": func(a, b int32) int32 { return a * b },
-	"div": floorDivide,
+	"div": floorDivInt,
 	"max": func(a, b int32) int32 { return max(a, b) },
 	"min": func(a, b int32) int32 { return min(a, b) },
-}
-
-func floorDivide(a, b int32) int32 {
-	if b == 0 {
-		return 0
-	}
-	q := a / b
-	if a%b != 0 && (a < 0) != (b < 0) {
-		q--
-	}
-	return q
 }
 
 // index reads one index; negative says that it may count from the end.
