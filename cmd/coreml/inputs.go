@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"coreml"
+	"coreml/internal/graph"
 	"coreml/internal/mlmodel"
 	"coreml/internal/record"
 	"coreml/tensor"
@@ -152,8 +153,8 @@ func parseTensor(d *coreml.Feature, text string) (any, error) {
 	}
 	shape := []int{}
 	for l, ok := list.([]any); ok; l, ok = l[0].([]any) {
-		if len(shape) == maxRank {
-			return nil, fmt.Errorf("list: nested deeper than %d", maxRank)
+		if len(shape) == graph.MaxRank {
+			return nil, fmt.Errorf("list: nested deeper than %d", graph.MaxRank)
 		}
 		if shape = append(shape, len(l)); len(l) == 0 {
 			break
@@ -165,9 +166,6 @@ func parseTensor(d *coreml.Feature, text string) (any, error) {
 	}
 	return takeShape(d, tensor.Of(data, shape...)), nil
 }
-
-// maxRank is the highest rank that NumPy's files have.
-const maxRank = 32
 
 // takeShape gives a vector the input's shape where that has as many elements.
 func takeShape(d *coreml.Feature, t *tensor.Tensor) *tensor.Tensor {

@@ -25,6 +25,10 @@ type Type struct {
 	Bound bool
 }
 
+// MaxRank bounds the rank of every tensor of a program. The format has no such bound;
+// this one is ours, well above what models have.
+const MaxRank = 16
+
 // Kind says what sort of thing a value is.
 type Kind uint8
 

@@ -145,7 +145,8 @@ func (d *Decoder) place(n int) ([]byte, int) {
 	return d.mem[at : int(at)+n : int(at)+n], int(at)
 }
 
-// maxRank bounds the dimensions of a tensor in a message; Core ML has 5, MIL constants may have more.
+// maxRank bounds the dimensions of a tensor in a message. A caller's tensor may have more
+// than any program takes, which is for the program to refuse; NumPy's have at most so many.
 const maxRank = 64
 
 func (e *Encoder) header(t *tensor.Tensor) {

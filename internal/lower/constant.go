@@ -7,30 +7,16 @@ import (
 
 	"coreml/internal/fault"
 	"coreml/internal/graph"
+	"coreml/internal/mlmodel"
 	"coreml/internal/spec"
 	"coreml/tensor"
 )
 
-var dtypes = map[spec.DataType]tensor.DType{
-	spec.DataType_BOOL: tensor.Bool, spec.DataType_STRING: tensor.String,
-	spec.DataType_FLOAT8E4M3FN: tensor.Float8E4M3FN, spec.DataType_FLOAT8E5M2: tensor.Float8E5M2,
-	spec.DataType_FLOAT16: tensor.Float16, spec.DataType_FLOAT32: tensor.Float32,
-	spec.DataType_FLOAT64: tensor.Float64, spec.DataType_BFLOAT16: tensor.BFloat16,
-	spec.DataType_INT8: tensor.Int8, spec.DataType_INT16: tensor.Int16, spec.DataType_INT32: tensor.Int32,
-	spec.DataType_INT64: tensor.Int64, spec.DataType_INT4: tensor.Int4,
-	spec.DataType_UINT8: tensor.UInt8, spec.DataType_UINT16: tensor.UInt16, spec.DataType_UINT32: tensor.UInt32,
-	spec.DataType_UINT64: tensor.UInt64, spec.DataType_UINT4: tensor.UInt4, spec.DataType_UINT2: tensor.UInt2,
-	spec.DataType_UINT1: tensor.UInt1, spec.DataType_UINT6: tensor.UInt6, spec.DataType_UINT3: tensor.UInt3,
-}
-
-// maxRank is Core ML's.
-const maxRank = 16
-
 // resultType is typeOf of an operation's result. The rank may be open, since it is inferred.
 func resultType(t *spec.ValueType) (graph.Type, error) {
 	if d := t.GetTensorType().GetDimensions(); len(d) == 1 && d[0].GetUnknown().GetVariadic() {
-		dt, ok := dtypes[t.GetTensorType().GetDataType()]
-		if !ok {
+		dt := mlmodel.DTypeOf(t.GetTensorType().GetDataType())
+		if dt == tensor.Invalid {
 			return graph.Type{}, fmt.Errorf("dtype %v: %w", t.GetTensorType().GetDataType(), fault.Unsupported)
 		}
 		return graph.TensorOf(dt, -1), nil
@@ -56,11 +42,11 @@ func typeOf(t *spec.ValueType) (graph.Type, error) {
 }
 
 func tensorType(t *spec.TensorType) (graph.Type, error) {
-	d, ok := dtypes[t.GetDataType()]
-	if !ok {
+	d := mlmodel.DTypeOf(t.GetDataType())
+	if d == tensor.Invalid {
 		return graph.Type{}, fmt.Errorf("dtype %v: %w", t.GetDataType(), fault.Unsupported)
 	}
-	if n := len(t.GetDimensions()); n > maxRank || t.GetRank() >= 0 && int64(n) != t.GetRank() {
+	if n := len(t.GetDimensions()); n > graph.MaxRank || t.GetRank() >= 0 && int64(n) != t.GetRank() {
 		return graph.Type{}, fmt.Errorf("rank %d with %d dimensions: %w", t.GetRank(), n, fault.Invalid)
 	}
 	out := graph.Type{DType: d, Shape: make([]int, 0, len(t.GetDimensions()))}

@@ -393,12 +393,9 @@ func typed(c *graph.Call, arg int, d tensor.DType, shape []int) ([]graph.Type, e
 	return []graph.Type{graph.TensorOf(d, shape...)}, nil
 }
 
-// maxRank bounds the rank of every result.
-const maxRank = 16
-
 func checkShape(c *graph.Call, arg int, shape []int) error {
-	if len(shape) > maxRank {
-		return c.Errorf(arg, "a result of rank %d, want at most %d", len(shape), maxRank)
+	if len(shape) > graph.MaxRank {
+		return c.Errorf(arg, "a result of rank %d, want at most %d", len(shape), graph.MaxRank)
 	}
 	if _, ok := tensor.Elements(shape); !ok {
 		return c.Errorf(arg, "a result of shape %v, want no negative dimension and at most 2^40 elements", shape)

@@ -168,8 +168,8 @@ func reshapeLikeInfer(c *graph.Call) ([]int, error) {
 			hi = len(ref)
 		}
 		out = append(out, ref[min(lo, hi):hi]...)
-		if len(out) > maxRank {
-			return nil, c.Errorf(1, "a result of more than %d dimensions", maxRank)
+		if len(out) > graph.MaxRank {
+			return nil, c.Errorf(1, "a result of more than %d dimensions", graph.MaxRank)
 		}
 	}
 	return out, nil
@@ -204,8 +204,8 @@ func expandInfer(c *graph.Call) ([]int, error) {
 		return nil, err
 	}
 	rank := len(x) + len(k)
-	if rank > maxRank {
-		return nil, c.Errorf(1, "a result of rank %d, want at most %d", rank, maxRank)
+	if rank > graph.MaxRank {
+		return nil, c.Errorf(1, "a result of rank %d, want at most %d", rank, graph.MaxRank)
 	}
 	axes, err := axesOf(c, 1, rank)
 	if err != nil {
