@@ -207,7 +207,7 @@ func TestFallbackKeepsBadInputAndCancellationFromTheNext(t *testing.T) {
 			t.Fatalf("cancelled: %v", err)
 		}
 	}
-	if p.second.runs.Load() != 0 || p.breaker.State() != breaker.Closed || p.breaker.Status().Evidence.Samples != 0 {
+	if p.second.runs.Load() != 0 || p.breaker.Status().State != breaker.Closed || p.breaker.Status().Evidence.Samples != 0 {
 		t.Errorf("the second ran %d times, the breaker has %+v", p.second.runs.Load(), p.breaker.Status())
 	}
 }
@@ -320,8 +320,8 @@ func TestFallbackOpensAndRecovers(t *testing.T) {
 		for range 10 {
 			run(t, p, within(t, time.Second), 1)
 		}
-		if p.breaker.State() != breaker.Open || p.first.runs.Load() != 10 {
-			t.Fatalf("breaker %v after %d runs", p.breaker.State(), p.first.runs.Load())
+		if p.breaker.Status().State != breaker.Open || p.first.runs.Load() != 10 {
+			t.Fatalf("breaker %v after %d runs", p.breaker.Status().State, p.first.runs.Load())
 		}
 		j := run(t, p, within(t, time.Second), 1)
 		if p.first.runs.Load() != 10 || !strings.Contains(j.Dispatch.Reason, "10 of 10") && !strings.Contains(j.Dispatch.Reason, "0 of 10") {
@@ -338,7 +338,7 @@ func TestFallbackOpensAndRecovers(t *testing.T) {
 			t.Errorf("after a wrong probe: %+v", s)
 		}
 		p.first.offset = 0
-		for i := 0; p.breaker.State() != breaker.Closed && i < 100; i++ {
+		for i := 0; p.breaker.Status().State != breaker.Closed && i < 100; i++ {
 			time.Sleep(time.Second)
 			if j := run(t, p, within(t, time.Second), 1); y(j) != 1 {
 				t.Errorf("answer %v", y(j))
@@ -415,8 +415,8 @@ func TestProbesAreWeighedWhenTheyEnd(t *testing.T) {
 			time.Sleep(2 * time.Second)
 			run(t, c, context.Background(), 1)
 			synctest.Wait()
-			if b.State() != want {
-				t.Errorf("%d bytes: %v, want %v", p.bytes.Load(), b.State(), want)
+			if b.Status().State != want {
+				t.Errorf("%d bytes: %v, want %v", p.bytes.Load(), b.Status().State, want)
 			}
 			p.bytes.Store(1 << 20)
 		}

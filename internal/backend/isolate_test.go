@@ -185,7 +185,7 @@ func TestChildsMemoryOpensTheBreaker(t *testing.T) {
 		backend.Link{Key: key, Program: p, Breaker: b, Prompt: true}, backend.Link{Program: second, Prompt: true})
 	before := backend.Footprint(p)
 	runs := 0
-	for ; b.State() == breaker.Closed && runs < 20; runs++ {
+	for ; b.Status().State == breaker.Closed && runs < 20; runs++ {
 		j := &backend.Job{In: []tensor.Features{{"x": ramp(1), "fault": "grow"}}, Out: []tensor.Features{nil}}
 		if err := c.Run(context.Background(), j); err != nil {
 			t.Fatal(err)

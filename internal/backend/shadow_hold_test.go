@@ -287,8 +287,8 @@ func TestHeldDriftsAreCountedOnce(t *testing.T) {
 			Drift: func(d backend.Drifted) { b.Drift(d.Err.Error()) }})
 		c := backend.Fallback(backend.FallbackOptions{}, backend.Link{Program: s, Breaker: b, Prompt: true}, backend.Link{Program: &summing{name: "second"}, Prompt: true})
 		for i := range 6 {
-			if want := map[bool]breaker.State{true: breaker.Open}[i >= 5]; b.State() != want {
-				t.Errorf("after %d drifts it is %v, want %v", i, b.State(), want)
+			if want := map[bool]breaker.State{true: breaker.Open}[i >= 5]; b.Status().State != want {
+				t.Errorf("after %d drifts it is %v, want %v", i, b.Status().State, want)
 			}
 			run(t, c, context.Background(), 1)
 			synctest.Wait()
@@ -340,8 +340,8 @@ func TestProbesAreComparedFirst(t *testing.T) {
 			}
 			for range 10 {
 				v, err := ask()
-				if c.alone && !errors.Is(err, fault.Drift) || !c.alone && (err != nil || v != want()) || p.breaker.State() == breaker.Closed {
-					t.Errorf("%s: %v, %v; the breaker is %v", c.name, v, err, p.breaker.State())
+				if c.alone && !errors.Is(err, fault.Drift) || !c.alone && (err != nil || v != want()) || p.breaker.Status().State == breaker.Closed {
+					t.Errorf("%s: %v, %v; the breaker is %v", c.name, v, err, p.breaker.Status().State)
 				}
 			}
 			if p.first.runs.Load() < 10 {
@@ -353,8 +353,8 @@ func TestProbesAreComparedFirst(t *testing.T) {
 					t.Errorf("%s: when it is well: %v, %v", c.name, v, err)
 				}
 			}
-			if p.breaker.State() != breaker.Closed {
-				t.Errorf("%s: it stays %v", c.name, p.breaker.State())
+			if p.breaker.Status().State != breaker.Closed {
+				t.Errorf("%s: it stays %v", c.name, p.breaker.Status().State)
 			}
 			p.Close()
 		})

@@ -372,10 +372,3 @@ func (b *Breaker) Status() Status {
 	return Status{Key: b.key, State: b.state, Since: b.since, Reason: b.reason, Held: b.held, Retry: b.wait(), Trips: b.trips,
 		Reopens: b.reopens, Refused: b.refused, Late: b.late, Evidence: b.window.evidence(b.elapsed)}
 }
-
-// State is Status().State.
-func (b *Breaker) State() State {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.state
-}

@@ -83,7 +83,7 @@ func TestEdges(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := New(Key{}, Options{SLA: time.Second}, Hooks{})
 			for _, r := range c.runs {
-				if c.rule != "" && b.State() != Closed {
+				if c.rule != "" && b.Status().State != Closed {
 					t.Fatal("open before the last run")
 				}
 				sendN(b, r.n, r.o)
@@ -195,7 +195,7 @@ func TestALostProbeDoesNotDeadlock(t *testing.T) {
 			t.Fatal("no probe", err)
 		}
 		time.Sleep(time.Minute)
-		if _, err := b.Allow(); err == nil || b.State() != HalfOpen {
+		if _, err := b.Allow(); err == nil || b.Status().State != HalfOpen {
 			t.Fatal("two probes at a time, or given up too early")
 		}
 		time.Sleep(time.Nanosecond)
@@ -223,7 +223,7 @@ func TestNoHerdOfProbes(t *testing.T) {
 		for range 1000 {
 			wg.Go(func() {
 				time.Sleep(time.Second)
-				for b.State() != Closed {
+				for b.Status().State != Closed {
 					if tk, err := b.Allow(); err == nil && tk.Probe() {
 						most.Store(max(most.Load(), now.Add(1)))
 						through.Add(1)
@@ -452,22 +452,6 @@ func TestChangesCarryEvidenceInOrder(t *testing.T) {
 			t.Errorf("JSON %s, %v", js, err)
 		}
 	})
-}
-
-func TestSet(t *testing.T) {
-	s := NewSet(Options{}, Hooks{})
-	a, b := Key{"m", "ane", "x"}, Key{"m", "cpu", "x"}
-	s.For(b).Trip("x")
-	if s.For(a) == s.For(b) || s.For(b).State() != Open || s.For(a).State() != Closed {
-		t.Error("breakers of two keys are not apart")
-	}
-	if all := s.Status(); len(all) != 2 || all[0].Key != a || all[1].Key != b {
-		t.Errorf("status %+v", all)
-	}
-	s.Forget(b)
-	if s.For(b).State() != Closed {
-		t.Error("not forgotten")
-	}
 }
 
 func TestConcurrentUse(t *testing.T) {

@@ -255,7 +255,6 @@ func (c *Child) abandon(p *call, until time.Time) {
 	select { // what came meanwhile
 	case f := <-p.answer:
 		if f.kind != kindRoom {
-			c.late.Add(1)
 			c.drop(p.id, p)
 			return
 		}

@@ -20,7 +20,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"coreml/internal/fault"
@@ -54,7 +53,6 @@ type Child struct {
 	unread  chan struct{} // closed when nothing more will be read from it
 	meter   *os.File      // of its memory; nil: the system does not tell
 
-	late   atomic.Int64
 	dead   chan struct{} // closed when death is set and the process is gone, or given up
 	death  *Death
 	finish sync.Once
@@ -278,9 +276,6 @@ func (c *Child) Dead() <-chan struct{} { return c.dead }
 // Death says how it ended, once Dead is closed.
 func (c *Child) Death() *Death { return c.death }
 
-// Late counts the answers that came when nobody waited for them any more.
-func (c *Child) Late() int64 { return c.late.Load() }
-
 // Resident is the memory of its own that the child takes now, in bytes; 0: unknown. The child is not asked.
 func (c *Child) Resident() int64 {
 	if c.meter == nil {
@@ -288,9 +283,6 @@ func (c *Child) Resident() int64 {
 	}
 	return resident(c.meter)
 }
-
-// Pid is the child's process id.
-func (c *Child) Pid() int { return c.cmd.Process.Pid }
 
 // Close lets the child go: its pipe ends, and so does it. If it is not gone
 // within the time given, it is killed and the error says so.
@@ -360,7 +352,6 @@ func (c *Child) deliver(f frame) error {
 			go c.grant(k.id, nil)
 			return nil
 		}
-		c.late.Add(1)
 		c.drop(f.call, k)
 		return nil
 	}

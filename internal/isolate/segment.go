@@ -20,7 +20,6 @@ type segment struct {
 	end    int64   // of the file
 	size   int64   // bytes that slots take
 	idle   []*slot // by size
-	out    int     // slots in use
 	closed bool
 	err    error // of unmapping
 }
@@ -54,7 +53,6 @@ func (s *segment) take(n int) (*slot, error) {
 	for i, have := range s.idle {
 		if len(have.mem) >= n {
 			s.idle = slices.Delete(s.idle, i, i+1)
-			s.out++
 			return have, nil
 		}
 	}
@@ -72,7 +70,6 @@ func (s *segment) take(n int) (*slot, error) {
 	got := &slot{s, s.end, mem}
 	s.end += int64(size)
 	s.size += int64(size)
-	s.out++
 	return got, nil
 }
 
@@ -93,7 +90,6 @@ func (s *slot) release() {
 	g := s.seg
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.out--
 	if g.closed {
 		g.unmap(s)
 		return
@@ -116,7 +112,6 @@ func (s *slot) discard() {
 		return
 	}
 	defer g.mu.Unlock()
-	g.out--
 	g.size -= int64(len(s.mem))
 	g.unmap(s)
 }

@@ -33,15 +33,6 @@ func (m *Model) Blob(file string, offset uint64) (b Blob, err error) {
 	return b, nil
 }
 
-// WeightBytes is the size of the weight files.
-func (m *Model) WeightBytes() int64 {
-	var n int64
-	for _, c := range m.weights {
-		n += int64(len(c.data))
-	}
-	return n
-}
-
 // checkWeights opens every weight file and checks every weight that the
 // model's programs refer to.
 func (m *Model) checkWeights() error { return m.checkModelWeights(m.Spec) }

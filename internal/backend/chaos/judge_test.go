@@ -114,7 +114,7 @@ func (s *scene) judgeBreaker() {
 	case opened.IsZero():
 		s.Errorf("the breaker did not open: %+v", s.breaker.Status())
 		return
-	case s.breaker.State() != breaker.Closed:
+	case s.breaker.Status().State != breaker.Closed:
 		s.Errorf("the breaker did not close again: %+v", s.breaker.Status())
 	}
 	// Within the first window: as many outcomes as that holds or, of wrong numbers,

@@ -197,7 +197,7 @@ func (s *scene) play(d time.Duration) {
 	s.mended = time.Now()
 	s.mu.Unlock()
 	s.set(chaos.Fault{})
-	s.until(d, func() bool { return s.breaker.State() == breaker.Closed })
+	s.until(d, func() bool { return s.breaker.Status().State == breaker.Closed })
 	stop()
 	all.Wait()
 }
