@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"time"
 
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
@@ -42,6 +43,9 @@ type Job struct {
 	// Hold asks a Shadow on the way to compare the answers before Run returns.
 	Hold     bool
 	Dispatch Dispatch
+	// Queued is the part of Run's time that passed before anybody worked on the job: the
+	// wait for a child process that comes up. Programs add to it.
+	Queued time.Duration
 }
 
 // Dispatch says who answered, and why it was not who was asked first.

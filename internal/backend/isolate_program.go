@@ -145,31 +145,34 @@ var _ io.Writer = (*byteCounter)(nil)
 
 // current is the generation to use, when it is ready. A dead one is replaced first;
 // that goes on when ctx ends, so that a short deadline does not keep a child from coming up.
-func (p *isolated) current(ctx context.Context) (*generation, error) {
+// Waited is the time until it was ready; 0: it was.
+func (p *isolated) current(ctx context.Context) (g *generation, waited time.Duration, err error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return nil, fmt.Errorf("backend: isolated program: %w", fault.Closed)
+		return nil, 0, fmt.Errorf("backend: isolated program: %w", fault.Closed)
 	}
 	if p.now.gone() {
 		p.renew()
 	}
-	g := p.now
+	g = p.now
 	p.mu.Unlock()
 	select {
 	case <-g.ready:
 	default:
+		start := time.Now()
 		select {
 		case <-g.ready:
+			waited = time.Since(start)
 		case <-ctx.Done():
-			return nil, timeoutOf(ctx, "waiting for a new child")
+			return nil, time.Since(start), timeoutOf(ctx, "waiting for a new child")
 		}
 	}
 	if g.err != nil {
-		return nil, g.err
+		return nil, waited, g.err
 	}
 	g.used.Store(true)
-	return g, nil
+	return g, waited, nil
 }
 
 func timeoutOf(ctx context.Context, doing string) error {
@@ -223,7 +226,8 @@ func (p *isolated) Run(ctx context.Context, j *Job) error {
 	defer cancel()
 	const tries = 4
 	for try := 1; ; try++ {
-		g, err := p.current(ctx)
+		g, waited, err := p.current(ctx)
+		j.Queued += waited
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func (p *isolated) NewState() (State, error) {
 	defer p.runs.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), p.b.o.ControlTimeout)
 	defer cancel()
-	g, err := p.current(ctx)
+	g, _, err := p.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func (s *isolatedState) exchange(doing string, op byte, from, to tensor.Features
 	defer s.release()
 	ctx, cancel := context.WithTimeout(context.Background(), s.p.b.o.ControlTimeout)
 	defer cancel()
-	g, err := s.p.current(ctx)
+	g, _, err := s.p.current(ctx)
 	if err != nil {
 		return err
 	}

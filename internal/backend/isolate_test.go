@@ -223,3 +223,35 @@ func TestChildsMemoryOpensTheBreaker(t *testing.T) {
 		t.Errorf("%d bytes of a child that is gone", n)
 	}
 }
+
+// TestQueueIsTheWaitForAChild: the time until a new child is up is told apart from the work.
+func TestQueueIsTheWaitForAChild(t *testing.T) {
+	const slow = 200 * time.Millisecond
+	t.Setenv(slowStart, slow.String())
+	var ran []telemetry.Event
+	see := telemetry.Func(func(e telemetry.Event) {
+		if e.Type == telemetry.Ran {
+			ran = append(ran, e)
+		}
+	})
+	same := func(next backend.Predict) backend.Predict { return next }
+	b := backend.Observe(backend.Wrap(backend.Isolate(faulty{}, backend.IsolateOptions{}), same), telemetry.Key{}, see)
+	p, err := b.Load(context.Background(), openModel(t, anyModel), backend.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	echo(t, p, ramp(1))
+	if err := p.Run(context.Background(), &backend.Job{In: []tensor.Features{{"fault": "kill"}}, Out: []tensor.Features{nil}}); !errors.Is(err, fault.Killed) {
+		t.Fatalf("%v, want %v", err, fault.Killed)
+	}
+	start := time.Now()
+	echo(t, p, ramp(1))
+	took := time.Since(start)
+	if len(ran) != 3 || ran[0].Queue != 0 || ran[1].Queue != 0 {
+		t.Fatalf("without a wait: %+v", ran)
+	}
+	if e := ran[2]; e.Queue < slow/2 || e.Queue+e.Duration > took || e.Duration > took-slow/2 {
+		t.Errorf("queue %v and duration %v of %v, want at least %v in the queue", e.Queue, e.Duration, took, slow/2)
+	}
+}

@@ -52,9 +52,11 @@ func (p *observed) Run(ctx context.Context, j *Job) error {
 	e := telemetry.Event{Type: telemetry.Started, Key: p.key, Time: time.Now()}
 	start := e.Time
 	p.to.Observe(e)
+	before := j.Queued // by others, who were asked first
 	err := p.Program.Run(ctx, j)
 	e.Type, e.Time, e.Err = telemetry.Ran, time.Now(), err
-	e.Duration = e.Time.Sub(start)
+	e.Queue = j.Queued - before
+	e.Duration = e.Time.Sub(start) - e.Queue
 	p.to.Observe(e)
 	return err
 }

@@ -43,6 +43,7 @@ func (p *wrapped) Run(ctx context.Context, j *Job) error {
 			one := Job{In: []tensor.Features{in}, Out: []tensor.Features{out[i]}, State: j.State}
 			err := p.Program.Run(ctx, &one)
 			dispatch = one.Dispatch
+			j.Queued += one.Queued
 			return one.Out[0], err
 		})(ctx, j.In[i])
 		if err != nil {
