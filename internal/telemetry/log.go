@@ -19,7 +19,7 @@ type LogOptions struct {
 	Every  int // of the inferences and answers that went the ordinary way, about one in so many is logged (1)
 }
 
-// Log hands events to a slog.Handler on a goroutine of its own. Observe never
+// Log hands events to a slog.Handler, one at a time, on a goroutine of its own. Observe never
 // waits: what finds the buffer full, or cannot be written, is lost and counted.
 type Log struct {
 	handler slog.Handler
@@ -39,16 +39,7 @@ type Log struct {
 	err    error
 }
 
-// NewLog starts a log. The handler is used by one goroutine at a time; each line
-// of an slog.JSONHandler is as LogSchema says.
-func NewLog(h slog.Handler, o LogOptions) *Log {
-	nothing := func() error { return nil }
-	l := newLog(h, o, nothing, nothing)
-	go l.run()
-	return l
-}
-
-// OpenLog starts a log of JSON lines in a file that is rotated.
+// OpenLog starts a log of JSON lines in a file that is rotated. The file log.schema.json describes a line.
 func OpenLog(name string, f FileOptions, o LogOptions) (*Log, error) {
 	file, err := OpenFile(name, f)
 	if err != nil {

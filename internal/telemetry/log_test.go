@@ -35,6 +35,14 @@ type hook struct {
 
 func (h hook) Handle(_ context.Context, r slog.Record) error { return h.f(r) }
 
+// startLog starts a log that writes to h.
+func startLog(h slog.Handler, o LogOptions) *Log {
+	nothing := func() error { return nil }
+	l := newLog(h, o, nothing, nothing)
+	go l.run()
+	return l
+}
+
 func lines(t *testing.T, name string) []string {
 	t.Helper()
 	b, err := os.ReadFile(name)
@@ -65,7 +73,7 @@ func TestLogLinesAreAsTheSchemaSays(t *testing.T) {
 	all := lines(t, name)
 	types := map[string]int{}
 	for _, s := range all {
-		wantValid(t, LogSchema, []byte(s))
+		wantValid(t, logSchema, []byte(s))
 		var v struct {
 			Msg   string
 			Count int
@@ -90,7 +98,7 @@ func TestLogNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hung := make(chan struct{})
 		var wrote, lost atomic.Int64
-		l := NewLog(hook{f: func(r slog.Record) error {
+		l := startLog(hook{f: func(r slog.Record) error {
 			<-hung
 			if r.Message != "lost" {
 				wrote.Add(1)
@@ -123,7 +131,7 @@ func TestLogNeverBlocks(t *testing.T) {
 func TestLogWakesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var wrote atomic.Int64
-		l := NewLog(hook{f: func(slog.Record) error { wrote.Add(1); return nil }}, LogOptions{})
+		l := startLog(hook{f: func(slog.Record) error { wrote.Add(1); return nil }}, LogOptions{})
 		for i := range int64(100) {
 			time.Sleep(time.Duration(i) * time.Millisecond)
 			l.Observe(Event{Type: Ran, Key: ane})
@@ -138,7 +146,7 @@ func TestLogWakesUp(t *testing.T) {
 
 func TestLogThinsOutTheOrdinary(t *testing.T) {
 	var ordinary, failed int
-	l := NewLog(hook{f: func(r slog.Record) error {
+	l := startLog(hook{f: func(r slog.Record) error {
 		if r.Level == slog.LevelWarn {
 			failed++
 		} else {
@@ -157,7 +165,7 @@ func TestLogThinsOutTheOrdinary(t *testing.T) {
 }
 
 func TestLogCountsWhatItsHandlerRefuses(t *testing.T) {
-	l := NewLog(hook{f: func(r slog.Record) error { return errors.New("full") }}, LogOptions{})
+	l := startLog(hook{f: func(r slog.Record) error { return errors.New("full") }}, LogOptions{})
 	for range 10 {
 		l.Observe(Event{Type: Ran, Key: ane})
 	}

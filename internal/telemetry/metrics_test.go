@@ -76,7 +76,7 @@ func TestSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantValid(t, SnapshotSchema, js)
+	wantValid(t, snapshotSchema, js)
 	golden(t, "snapshot.json", append(js, '\n'))
 
 	var back Snapshot
@@ -207,7 +207,7 @@ func TestObserveIsCheap(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { inference(m) }); n != 0 {
 		t.Errorf("%g allocations per inference, want none", n)
 	}
-	l := NewLog(discard{}, LogOptions{})
+	l := startLog(discard{}, LogOptions{})
 	defer l.Close()
 	both := Tee{m, l}
 	defer runtime.SetMutexProfileFraction(runtime.SetMutexProfileFraction(1))
@@ -224,7 +224,7 @@ func TestCost(t *testing.T) {
 	if raced || testing.CoverMode() != "" {
 		t.Skip("instrumented code is slower")
 	}
-	l := NewLog(discard{}, LogOptions{})
+	l := startLog(discard{}, LogOptions{})
 	defer l.Close()
 	for name, o := range map[string]Observer{"metrics": NewMetrics(nil), "metrics and log": Tee{NewMetrics(l.Lost), l}} {
 		const each = 200
@@ -280,7 +280,7 @@ func BenchmarkInference(b *testing.B) {
 	}{
 		{"metrics", func() (Observer, func() error) { return NewMetrics(nil), func() error { return nil } }},
 		{"metrics and log", func() (Observer, func() error) {
-			l := NewLog(discard{}, LogOptions{})
+			l := startLog(discard{}, LogOptions{})
 			return Tee{NewMetrics(l.Lost), l}, l.Close
 		}},
 	} {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -9,6 +10,12 @@ import (
 	"testing"
 	"time"
 )
+
+//go:embed log.schema.json
+var logSchema []byte
+
+//go:embed snapshot.schema.json
+var snapshotSchema []byte
 
 // validate checks v against the keywords of JSON Schema that our two schemas
 // use; it fails on any other, so that none is passed over.
@@ -149,7 +156,7 @@ func TestSchemasRefuse(t *testing.T) {
 		{`{"time":"yesterday","level":"WARN","msg":"lost","count":1}`, "no date-time"},
 		{`{"time":"2026-01-02T03:04:05Z","level":"WARN","msg":"lost","count":1}`, ""},
 	} {
-		got := strings.Join(invalid(t, LogSchema, []byte(c.line)), "; ")
+		got := strings.Join(invalid(t, logSchema, []byte(c.line)), "; ")
 		if (got == "") != (c.why == "") || !strings.Contains(got, c.why) {
 			t.Errorf("%s: %q, want %q", c.line, got, c.why)
 		}
@@ -158,12 +165,12 @@ func TestSchemasRefuse(t *testing.T) {
 
 func TestSchemaNamesAllTypesAndKinds(t *testing.T) {
 	for i, name := range typeNames {
-		if Type(i) != Started && Type(i) != Measured && !strings.Contains(string(LogSchema), `"`+name+`"`) {
+		if Type(i) != Started && Type(i) != Measured && !strings.Contains(string(logSchema), `"`+name+`"`) {
 			t.Errorf("the log's schema does not name %q", name)
 		}
 	}
 	for _, name := range kindNames[1:] {
-		for i, schema := range [][]byte{LogSchema, SnapshotSchema} {
+		for i, schema := range [][]byte{logSchema, snapshotSchema} {
 			if !strings.Contains(string(schema), `"`+name+`"`) {
 				t.Errorf("schema %d does not name %q", i, name)
 			}

@@ -9,7 +9,7 @@ import (
 // Version of the JSON of a Snapshot. Fields may be added without a new one.
 const Version = 1
 
-// Snapshot is everything at one moment. Its JSON is described by SnapshotSchema:
+// Snapshot is everything at one moment. Its JSON is described by snapshot.schema.json:
 // durations are in nanoseconds, rates between 0 and 1, lists sorted by their names.
 // Counters are read one after the other while predictions go on.
 type Snapshot struct {
