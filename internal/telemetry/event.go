@@ -19,8 +19,7 @@ type Key struct {
 type Type uint8
 
 const (
-	Compiled Type = iota // a backend compiled a model, or failed to
-	Loaded               // a backend loaded a model, or failed to
+	Loaded   Type = iota // a backend loaded a model, or failed to
 	Started              // a backend was asked; exactly one Ran follows
 	Ran                  // it answered or failed, or the caller went away
 	Late                 // a call that was given up came to its end, after its Ran
@@ -33,7 +32,7 @@ const (
 	types
 )
 
-var typeNames = [types]string{"compile", "load", "start", "inference", "late", "answer", "memory", "breaker", "shadow", "warm", "evidence"}
+var typeNames = [types]string{"load", "start", "inference", "late", "answer", "memory", "breaker", "shadow", "warm", "evidence"}
 
 func (t Type) String() string { return typeNames[t] }
 
