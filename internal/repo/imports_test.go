@@ -12,14 +12,14 @@ var layers = [][]string{
 	{"tensor", "internal/fault", "internal/spec", "internal/atomicfile", "internal/kernel/cpu", "internal/repo"},
 	{"internal/kernel/cpu/guard", "internal/kernel/dw", "internal/kernel/gemm", "internal/kernel/vec", "internal/kernel/window",
 		"internal/kernel/wino", "internal/breaker", "internal/telemetry", "internal/isolate", "internal/cachedir"},
-	{"internal/graph", "internal/telemetry/prom", "internal/status"},
+	{"internal/graph", "internal/status"},
 	{"internal/ops"},
 	{"internal/eval", "internal/mlmodel", "internal/passes"},
 	{"internal/lower", "internal/picture"},
 	{"internal/backend", "internal/listing", "internal/testkit"},
 	{"internal/engine", "internal/apple", "internal/backend/chaos", "internal/record"},
 	{"."},
-	{"internal/verify"},
+	{"internal/verify", "prometheus"},
 	{"cmd/coreml", "examples/guarded"},
 }
 

@@ -1,26 +1,39 @@
-package prom
+package promcoreml
 
 import (
 	"bytes"
 	"fmt"
+	"image"
 	"math"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"coreml"
 	"coreml/internal/fault"
 	"coreml/internal/telemetry"
 )
 
-// scrape writes m as text and reads it with Prometheus' own parser.
-func scrape(t *testing.T, m *telemetry.Metrics) map[string]*dto.MetricFamily {
+// scrape gathers as text and reads it with Prometheus' own parser.
+func scrape(t *testing.T, c prometheus.Collector) map[string]*dto.MetricFamily {
 	t.Helper()
-	var b bytes.Buffer
-	if err := WriteText(&b, m.Snapshot); err != nil {
+	r := prometheus.NewPedanticRegistry()
+	if err := r.Register(c); err != nil {
 		t.Fatal(err)
+	}
+	gathered, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	for _, f := range gathered {
+		if _, err := expfmt.MetricFamilyToText(&b, f); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := p.TextToMetricFamilies(&b)
@@ -65,7 +78,7 @@ func TestScrapeParses(t *testing.T) {
 	tell(telemetry.Event{Type: telemetry.Ran, Err: fault.Killed})
 	tell(telemetry.Event{Type: telemetry.Compared, Err: fault.Drift})
 	tell(telemetry.Event{Type: telemetry.Moved, From: "closed", To: "open", Reason: "drift"})
-	f := scrape(t, m)
+	f := scrape(t, collector{m.Snapshot})
 	if len(f) != len(all) {
 		t.Errorf("%d families, want %d", len(f), len(all))
 	}
@@ -106,7 +119,54 @@ func TestScrapeParses(t *testing.T) {
 }
 
 func TestEmptyScrape(t *testing.T) {
-	if f := scrape(t, telemetry.NewMetrics(nil)); len(f) != 1 {
+	if f := scrape(t, collector{telemetry.NewMetrics(nil).Snapshot}); len(f) != 1 {
 		t.Errorf("%d families, want that of lost events only", len(f))
+	}
+}
+
+// TestModelsOfOneName: what happens to each of them is told apart, and one scrape has all.
+func TestModelsOfOneName(t *testing.T) {
+	var c collector
+	for i := range 3 {
+		m := telemetry.NewMetrics(func() int64 { return 1 })
+		for _, b := range []string{"cpu", "reference"} {
+			for range i + 1 {
+				m.Observe(telemetry.Event{Type: telemetry.Ran, Key: telemetry.Key{Model: "net", Backend: b, Unit: "cpu"}})
+			}
+		}
+		c = append(c, m.Snapshot)
+	}
+	f := scrape(t, c)
+	for label, want := range map[string]float64{"model=net": 1, "model=net#2": 2, "model=net#3": 3} {
+		for _, b := range []string{"backend=cpu", "backend=reference"} {
+			if got := value(t, f["coreml_inferences_total"], label, b, "result=ok").GetCounter().GetValue(); got != want {
+				t.Errorf("%s, %s: %g inferences, want %g", label, b, got, want)
+			}
+		}
+	}
+	if got := value(t, f["coreml_log_lost_total"]).GetCounter().GetValue(); got != 3 {
+		t.Errorf("%g events lost, want 3", got)
+	}
+}
+
+// TestModel scrapes a model, also one that is closed.
+func TestModel(t *testing.T) {
+	m, err := coreml.Open("../testdata/cases/tiny_classifier/model.mlpackage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := coreml.Features{"image": image.NewNRGBA(image.Rect(0, 0, 8, 8))}
+	if _, err := m.Predict(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	c := NewCollector(m)
+	for _, then := range []string{"open", "closed"} {
+		f := scrape(t, c)
+		if got := value(t, f["coreml_inferences_total"], "backend=cpu", "result=ok").GetCounter().GetValue(); got != 1 {
+			t.Errorf("%s: %g inferences, want 1", then, got)
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

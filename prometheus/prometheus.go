@@ -1,9 +1,19 @@
-// Package prom shows telemetry to Prometheus.
-package prom
+// Package promcoreml shows what models do to Prometheus.
+//
+//	m, err := coreml.Open("classifier.mlpackage")
+//	…
+//	prometheus.MustRegister(promcoreml.NewCollector(m))
+//	http.Handle("/metrics", promhttp.Handler())
+//
+// Every metric begins with coreml_ and has the labels model, backend and unit. There
+// are counters of loads, inferences, failures by kind, answers by who was asked first
+// and why somebody else answered, compared answers and trips of the breaker; histograms
+// of latency, queue time and whole answers; gauges of memory, of what is in flight and
+// of the breaker's state. They say what [coreml.Telemetry] says, at the moment of the scrape.
+package promcoreml
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"slices"
@@ -11,36 +21,27 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/expfmt"
 
+	"coreml"
 	"coreml/internal/telemetry"
 )
 
 // bounds of the histograms' buckets, in seconds.
 var bounds = []float64{1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
 
-// Collector gives metrics to a prometheus.Registry: at each scrape those of one snapshot.
-func Collector(snapshot func() telemetry.Snapshot) prometheus.Collector { return collector(snapshot) }
-
-type collector func() telemetry.Snapshot
-
-// WriteText writes a snapshot as a scrape would read it.
-func WriteText(w io.Writer, snapshot func() telemetry.Snapshot) error {
-	r := prometheus.NewRegistry()
-	if err := r.Register(Collector(snapshot)); err != nil {
-		return err
+// NewCollector gives a registry the metrics of models. All models of a registry
+// belong in one collector. Of several with one name the second has the label "name#2",
+// and so on, in the order given. A model that is closed keeps its counts.
+func NewCollector(models ...*coreml.Model) prometheus.Collector {
+	var c collector
+	for _, m := range models {
+		c = append(c, m.Telemetry)
 	}
-	families, err := r.Gather()
-	if err != nil {
-		return err
-	}
-	for _, f := range families {
-		if _, err := expfmt.MetricFamilyToText(w, f); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c
 }
+
+// collector takes a snapshot of each model at each scrape.
+type collector []func() telemetry.Snapshot
 
 var key = []string{"model", "backend", "unit"}
 
@@ -63,7 +64,7 @@ var (
 	compared   = desc("shadow_comparisons_total", "Answers that were recomputed, by result.", "result")
 	breaker    = desc("breaker_state", "1 for the state that the breaker is in.", "state")
 	trips      = desc("breaker_trips_total", "Times that the breaker opened from closed.")
-	lost       = prometheus.NewDesc("coreml_log_lost_total", "Events that are missing from the event log.", nil, nil)
+	lost       = prometheus.NewDesc("coreml_log_lost_total", "Events that are missing from the event logs.", nil, nil)
 )
 
 var all = []*prometheus.Desc{loads, inferences, failures, inFlight, late, latency, queued, answers, answerTime,
@@ -78,13 +79,25 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	s := c()
-	emit := &emitter{out: out}
-	for i := range s.Series {
-		emit.series(&s.Series[i])
+	models := map[string]int{}
+	var missing int64
+	for _, snapshot := range c {
+		s := snapshot()
+		missing += s.LogLost
+		names := map[string]string{}
+		for i := range s.Series {
+			name := s.Series[i].Model
+			if names[name] == "" {
+				names[name] = name
+				if models[name]++; models[name] > 1 {
+					names[name] = fmt.Sprintf("%s#%d", name, models[name])
+				}
+			}
+			e := &emitter{out, []string{names[name], s.Series[i].Backend, s.Series[i].Unit}}
+			e.series(&s.Series[i])
+		}
 	}
-	emit.key = nil
-	emit.count(lost, s.LogLost)
+	(&emitter{out: out}).count(lost, missing)
 }
 
 // emitter sends metrics of one series.
@@ -136,7 +149,6 @@ func (e *emitter) kinds(phase string, by map[string]int64) {
 }
 
 func (e *emitter) series(s *telemetry.Series) {
-	e.key = []string{s.Model, s.Backend, s.Unit}
 	e.count(loads, s.Load.Succeeded, "ok")
 	e.count(loads, s.Load.Failed, "failed")
 	e.kinds("load", s.Load.Failures)
