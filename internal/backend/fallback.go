@@ -82,8 +82,10 @@ func (o FallbackOptions) orDefaults() FallbackOptions {
 
 // Fallback is a program that asks the first of a chain, and the next when that one's
 // breaker is open or the call fails for any reason but the caller's, all within
-// the caller's deadline. Results reach the caller's tensors only from the program
-// that answered. Closing it closes the chain.
+// the caller's deadline. After Run has returned nil, the caller's maps and tensors hold
+// the results of the program that answered. Until then, and after an error, tensors may hold
+// what a Prompt program wrote that failed or was refused: it is written over, not undone.
+// Closing it closes the chain.
 func Fallback(o FallbackOptions, chain ...Link) Program {
 	if len(chain) == 0 {
 		panic("BUG: backend: a fallback chain of nobody")
