@@ -1,10 +1,10 @@
 package isolate
 
 import (
+	"fmt"
 	"image"
 
 	"coreml/internal/fault"
-	"fmt"
 )
 
 // The image types that cross as they are. Others become RGBA64, which holds

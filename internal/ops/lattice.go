@@ -121,26 +121,36 @@ func (l *lattice) columns(n [3]int) int { return (n[1]-1)*l.folds[2].length + n[
 
 // gather copies what the box at sees of one channel, an image of size in.
 func (l *lattice) gather(dst, src []float32, in, at [3]int) {
-	z, y, x := &l.folds[0], &l.folds[1], &l.folds[2]
-	for _, zs := range z.starts {
-		for iz := range z.length {
-			pz := zs + (at[0]+iz)*z.step
-			for _, ys := range y.starts {
-				for _, xs := range x.starts {
-					for iy := range y.length {
-						py := ys + (at[1]+iy)*y.step
-						line := dst[:x.length]
-						dst = dst[x.length:]
-						if pz < 0 || pz >= in[0] || py < 0 || py >= in[1] {
-							clear(line)
-							continue
-						}
-						x.line(line, src[(pz*in[1]+py)*in[2]:][:in[2]], xs+at[2]*x.step)
-					}
+	z, plane := &l.folds[0], in[1]*in[2]
+	for _, start := range z.starts {
+		for i := range z.length {
+			var image []float32
+			if p := start + (at[0]+i)*z.step; p >= 0 && p < in[0] {
+				image = src[p*plane:][:plane]
+			}
+			dst = l.gatherPlane(dst, image, in, at)
+		}
+	}
+}
+
+// gatherPlane is gather for one plane of the image, nil outside of it. It returns what dst has left.
+func (l *lattice) gatherPlane(dst, image []float32, in, at [3]int) []float32 {
+	y, x := &l.folds[1], &l.folds[2]
+	for _, ys := range y.starts {
+		for _, xs := range x.starts {
+			for i := range y.length {
+				line := dst[:x.length]
+				dst = dst[x.length:]
+				p := ys + (at[1]+i)*y.step
+				if image == nil || p < 0 || p >= in[1] {
+					clear(line)
+					continue
 				}
+				x.line(line, image[p*in[2]:][:in[2]], xs+at[2]*x.step)
 			}
 		}
 	}
+	return dst
 }
 
 // line copies every step-th element of src from position at on, zeros outside.

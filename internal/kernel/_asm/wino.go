@@ -123,67 +123,92 @@ func winoForward(f *emit.Func) func(d []emit.Vec) []emit.Vec {
 func winoOutput(file *emit.File) {
 	f := file.Func("output_"+file.Target().Name, "reads the 36 elements of tiles from the matrices and writes 4 × 4 pixels of each, or fewer, at Image.", "a *Args")
 	size := f.T.Bytes()
-	args := f.Param(0)
-	image, tmp, matrix, add := f.Reg(), f.Reg(), f.Reg(), f.Reg()
-	f.Set(image, emit.Field(args, "Args_Image"))
-	f.Set(tmp, emit.Field(args, "Args_Tmp"))
-	f.Set(matrix, emit.Field(args, "Args_Matrix"))
-	f.Set(add, emit.Field(args, "Args_Add"))
-	f.Raw("SUBQ", image, add) // from a pixel to its residual
-	back := winoBack(f)
-	m := f.Vecs(winoIn)
-	lo, hi := f.Vec(), f.Vec()
-	f.Splat(lo, emit.Field(args, "Args_Lo"))
-	f.Splat(hi, emit.Field(args, "Args_Hi"))
+	w := newWinoTile(f)
 	top := f.NewLabel("tile")
 	f.Bind(top)
-	step := newWinoStep(f, args)
-	f.Set(step.p, matrix)
+	w.columns()
+	w.lines()
+	f.AddTo(w.image, emit.Imm(winoOut*size))
+	f.AddTo(w.matrix, emit.Imm(size))
+	f.Raw("DECQ", emit.Field(w.args, "Args_Tiles"))
+	f.Jump(emit.NE, top)
+	f.Ret()
+}
+
+// winoTile is what winoOutput keeps in registers through all tiles.
+type winoTile struct {
+	f                       *emit.Func
+	args                    emit.Reg
+	image, tmp, matrix, add emit.Reg // add: from a pixel to its residual
+	back                    func(m []emit.Vec) []emit.Vec
+	m                       []emit.Vec
+	lo, hi                  emit.Vec
+}
+
+func newWinoTile(f *emit.Func) *winoTile {
+	w := &winoTile{f: f, args: f.Param(0), image: f.Reg(), tmp: f.Reg(), matrix: f.Reg(), add: f.Reg()}
+	f.Set(w.image, emit.Field(w.args, "Args_Image"))
+	f.Set(w.tmp, emit.Field(w.args, "Args_Tmp"))
+	f.Set(w.matrix, emit.Field(w.args, "Args_Matrix"))
+	f.Set(w.add, emit.Field(w.args, "Args_Add"))
+	f.Raw("SUBQ", w.image, w.add)
+	w.back = winoBack(f)
+	w.m = f.Vecs(winoIn)
+	w.lo, w.hi = f.Vec(), f.Vec()
+	f.Splat(w.lo, emit.Field(w.args, "Args_Lo"))
+	f.Splat(w.hi, emit.Field(w.args, "Args_Hi"))
+	return w
+}
+
+// columns transforms the six columns of a tile, from the matrices to Tmp.
+func (w *winoTile) columns() {
+	f, size := w.f, w.f.T.Bytes()
+	step := newWinoStep(f, w.args)
+	f.Set(step.p, w.matrix)
 	for x := range winoIn {
-		for i := range m {
-			f.Load(m[i], step.at(i))
+		for i := range w.m {
+			f.Load(w.m[i], step.at(i))
 		}
-		for i, v := range back(m) {
-			f.Store(emit.At(tmp, (i*winoIn+x)*size), v)
+		for i, v := range w.back(w.m) {
+			f.Store(emit.At(w.tmp, (i*winoIn+x)*size), v)
 		}
 		if x < winoIn-1 {
 			step.next(f)
 		}
 	}
 	f.Free(step.p, step.s1, step.s3, step.s5)
+}
 
+// lines transforms the lines of a tile that are wanted, and adds bias and residual.
+func (w *winoTile) lines() {
+	f, size := w.f, w.f.T.Bytes()
 	from, to, lines, bias := f.Reg(), f.Reg(), f.Reg(), f.Reg()
-	f.Set(from, tmp)
-	f.Set(to, image)
-	f.Set(bias, emit.Field(args, "Args_Bias"))
-	f.Set(lines, emit.Field(args, "Args_Lines"))
+	f.Set(from, w.tmp)
+	f.Set(to, w.image)
+	f.Set(bias, emit.Field(w.args, "Args_Bias"))
+	f.Set(lines, emit.Field(w.args, "Args_Lines"))
 	f.Loop(lines, func() {
-		for i := range m {
-			f.Load(m[i], emit.At(from, i*size))
+		for i := range w.m {
+			f.Load(w.m[i], emit.At(from, i*size))
 		}
-		y := back(m)
+		y := w.back(w.m)
 		for i := range y {
 			f.Add(y[i], y[i], emit.At(bias, 0))
 		}
 		plain, done := f.NewLabel("plain"), f.NewLabel("done")
-		f.JumpIf(emit.Field(args, "Args_Add"), emit.EQ, emit.Imm(0), plain)
-		eachPixel(f, args, plain, func(i int) { f.Add(y[i], y[i], emit.At(to, i*size).Idx(add, 1)) })
+		f.JumpIf(emit.Field(w.args, "Args_Add"), emit.EQ, emit.Imm(0), plain)
+		eachPixel(f, w.args, plain, func(i int) { f.Add(y[i], y[i], emit.At(to, i*size).Idx(w.add, 1)) })
 		f.Bind(plain)
-		eachPixel(f, args, done, func(i int) {
-			f.Max(y[i], lo, y[i])
-			f.Min(y[i], hi, y[i])
+		eachPixel(f, w.args, done, func(i int) {
+			f.Max(y[i], w.lo, y[i])
+			f.Min(y[i], w.hi, y[i])
 			f.Store(emit.At(to, i*size), y[i])
 		})
 		f.Bind(done)
 		f.AddTo(from, emit.Imm(winoIn*size))
-		f.AddTo(to, emit.Field(args, "Args_ImageLine"))
+		f.AddTo(to, emit.Field(w.args, "Args_ImageLine"))
 	})
 	f.Free(from, to, lines, bias)
-	f.AddTo(image, emit.Imm(winoOut*size))
-	f.AddTo(matrix, emit.Imm(size))
-	f.Raw("DECQ", emit.Field(args, "Args_Tiles"))
-	f.Jump(emit.NE, top)
-	f.Ret()
 }
 
 // eachPixel does something for the pixels of a tile that are wanted, then goes to end.
