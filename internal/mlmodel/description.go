@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 
+	"coreml/internal/fault"
 	"coreml/tensor"
 )
 
@@ -45,7 +46,7 @@ func (d *Description) FunctionNamed(name string) (*Function, error) {
 			return &d.Functions[i], nil
 		}
 	}
-	return nil, unsupported("function "+quote(name), "the model has no such function", oneOf(functionNames(d.Functions)))
+	return nil, unsupported("function "+fault.Quote(name), "the model has no such function", fault.OneOf(functionNames(d.Functions)))
 }
 
 // Function describes one function of a model.

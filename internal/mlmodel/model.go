@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"coreml/internal/fault"
 	"coreml/internal/spec"
 
 	"google.golang.org/protobuf/proto"
@@ -140,7 +141,7 @@ func (m *Model) readParts(weights bool) error {
 		m.name, m.whole = items.modelFile(), true
 	}
 	if err := m.readSpec(); err != nil {
-		return at(quote(m.name), err)
+		return at(fault.Quote(m.name), err)
 	}
 	var err error
 	if m.Description, err = describe(m.Spec); err != nil {
@@ -170,7 +171,7 @@ func (m *Model) chooseModel() error {
 		return invalid("", "has no "+manifestName, "a .mlpackage folder or a .mlmodel file")
 	}
 	if len(names) > 1 {
-		return invalid("", fmt.Sprintf("holds %d models", len(names)), oneOf(names))
+		return invalid("", fmt.Sprintf("holds %d models", len(names)), fault.OneOf(names))
 	}
 	info, err := fs.Stat(m.tree.files, names[0])
 	if err != nil {
@@ -187,7 +188,7 @@ func (m *Model) chooseModel() error {
 	outer := m.tree
 	m.tree = inner
 	if !inner.exists(manifestName) {
-		err = invalid(quote(names[0]), "has no "+manifestName, "a .mlpackage folder")
+		err = invalid(fault.Quote(names[0]), "has no "+manifestName, "a .mlpackage folder")
 	}
 	return errors.Join(err, outer.Close())
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unsafe"
+
+	"coreml/internal/fault"
 )
 
 // tree is a folder that the files of a model are read from. Names in it are
@@ -128,11 +130,11 @@ func (t *tree) openFile(name string) (fs.File, error) {
 func checkRegular(name string, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
-		return invalid(quote(name), "is a folder", "a file")
+		return invalid(fault.Quote(name), "is a folder", "a file")
 	case !info.Mode().IsRegular():
-		return invalid(quote(name), "is not a regular file", "a file")
+		return invalid(fault.Quote(name), "is not a regular file", "a file")
 	case info.Size() < 0 || info.Size() > math.MaxInt:
-		return tooLarge(quote(name), fmt.Sprintf("has %d bytes", info.Size()), "a file that fits the address space")
+		return tooLarge(fault.Quote(name), fmt.Sprintf("has %d bytes", info.Size()), "a file that fits the address space")
 	}
 	return nil
 }
@@ -140,13 +142,13 @@ func checkRegular(name string, info fs.FileInfo) error {
 // openError explains why a file of the tree could not be opened or read.
 func (t *tree) openError(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Error{Kind: ErrLoad, Where: quote(name), What: "is absent", Cause: fs.ErrNotExist}
+		return &Error{Kind: ErrLoad, Where: fault.Quote(name), What: "is absent", Cause: fs.ErrNotExist}
 	}
 	if link := t.linkOn(name); link != "" {
-		return &Error{Kind: ErrInvalid, Where: quote(name), Cause: bare(err),
-			What: quote(link) + " is a symbolic link", Want: "a copy of the file, since links may not leave the model's folder"}
+		return &Error{Kind: ErrInvalid, Where: fault.Quote(name), Cause: bare(err),
+			What: fault.Quote(link) + " is a symbolic link", Want: "a copy of the file, since links may not leave the model's folder"}
 	}
-	return &Error{Kind: ErrLoad, Where: quote(name), What: "cannot be read", Cause: bare(err)}
+	return &Error{Kind: ErrLoad, Where: fault.Quote(name), What: "cannot be read", Cause: bare(err)}
 }
 
 // linkOn returns the first symbolic link on the way to name, or nothing.
