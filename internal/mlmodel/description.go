@@ -145,6 +145,17 @@ type Range struct {
 	Upper int `json:"upperBound"` // Unbounded: no limit
 }
 
+// String is 16…96, 16… without an end, or 16 for the only size.
+func (r Range) String() string {
+	switch r.Upper {
+	case r.Lower:
+		return strconv.Itoa(r.Lower)
+	case Unbounded:
+		return strconv.Itoa(r.Lower) + "…"
+	}
+	return strconv.Itoa(r.Lower) + "…" + strconv.Itoa(r.Upper)
+}
+
 // ImageConstraint is the constraint on an image.
 type ImageConstraint struct {
 	Width      int    `json:"width"`
