@@ -17,8 +17,9 @@ type Description struct {
 	IsUpdatable bool     `json:"isUpdatable,omitempty"`
 	Metadata    Metadata `json:"metadata,omitzero"`
 
-	// Function is the interface of the default function, and of the model
-	// where there are no functions. Its Name is empty in the latter case.
+	// Function is the interface of the default function, of an open model that of
+	// the function it was opened for, and of the model where there are no
+	// functions. Its Name is empty in the last case.
 	Function
 
 	// Functions are those of an ML Program: one in most files, in the order
@@ -47,6 +48,21 @@ func (d *Description) FunctionNamed(name string) (*Function, error) {
 		}
 	}
 	return nil, unsupported("function "+fault.Quote(name), "the model has no such function", fault.OneOf(functionNames(d.Functions)))
+}
+
+// Opened is the description of the model when it is opened for a function: the
+// same, with that function's interface. The empty name means the default one.
+func (d *Description) Opened(function string) (*Description, error) {
+	if function == "" {
+		return d, nil
+	}
+	f, err := d.FunctionNamed(function)
+	if err != nil {
+		return nil, err
+	}
+	own := *d
+	own.Function = *f
+	return &own, nil
 }
 
 // Function describes one function of a model.
