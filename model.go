@@ -36,7 +36,9 @@ func Open(path string, o ...Options) (*Model, error) {
 	return load(context.Background(), m, filepath.Base(path), o)
 }
 
-// OpenFS opens a model in a file system, such as one that is embedded. It is read to memory once.
+// OpenFS opens a model in a file system, such as one that is embedded. It is read to
+// memory once. What a file system says of the size of a file bounds what is read of
+// it; files of zip archives may unpack to a hundred times what they take there and 1 MiB.
 func OpenFS(fsys fs.FS, name string, o ...Options) (*Model, error) {
 	m, err := mlmodel.OpenFS(fsys, name)
 	if err != nil {

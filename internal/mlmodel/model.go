@@ -92,6 +92,11 @@ func open(name string, weights bool) (*Model, error) {
 
 // OpenFS reads a model like Open, from a file system and to memory. It can
 // leave fsys no more than fsys itself allows.
+//
+// Files in a zip archive may together unpack to a hundred times what they take
+// there and 1 MiB; more is refused before it is read. Of an archive that is fsys
+// itself the sizes are checked, of one behind another file system they are
+// believed. Any other file system's sizes bound what is read of its files.
 func OpenFS(fsys fs.FS, name string) (*Model, error) {
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
@@ -105,7 +110,7 @@ func OpenFS(fsys fs.FS, name string) (*Model, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
 	}
-	m := &Model{where: name, tree: &tree{files: files}, name: base}
+	m := &Model{where: name, tree: &tree{files: files, zips: newUnpacking(fsys)}, name: base}
 	if err := m.read(true); err != nil {
 		return nil, err
 	}

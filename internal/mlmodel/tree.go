@@ -19,7 +19,8 @@ import (
 // slash separated; those that come from a file have passed checkName.
 type tree struct {
 	files fs.FS
-	root  *os.Root // nil for a tree that is not on disk: its files are read, not mapped
+	root  *os.Root   // nil for a tree that is not on disk: its files are read, not mapped
+	zips  *unpacking // of such a tree
 }
 
 func openTree(dir string) (*tree, error) {
@@ -34,7 +35,7 @@ func openTree(dir string) (*tree, error) {
 func (t *tree) sub(name string) (*tree, error) {
 	if t.root == nil {
 		files, err := fs.Sub(t.files, name)
-		return &tree{files: files}, err
+		return &tree{files: files, zips: t.zips}, err
 	}
 	root, err := t.root.OpenRoot(name)
 	if err != nil {
@@ -87,6 +88,11 @@ func (t *tree) open(name string) (*content, error) {
 	if onDisk, ok := f.(*os.File); ok && t.root != nil {
 		c.data, c.unmap, err = mapFile(onDisk, int(info.Size()))
 	} else {
+		if t.zips != nil {
+			if err := t.zips.admit(info); err != nil {
+				return nil, at(fault.Quote(name), err)
+			}
+		}
 		c.data, c.spent, err = readAligned(f, int(info.Size()))
 	}
 	if err != nil {
