@@ -325,3 +325,27 @@ func TestDescriptionIsOfTheOpenedFunction(t *testing.T) {
 		}
 	}
 }
+
+// TestResultTwice: a program may give one value twice; the caller gets it once.
+func TestResultTwice(t *testing.T) {
+	p := testkit.Program{In: vars{testkit.F32("x", 2)}, Out: []string{"y"}, Ops: one("relu", args{"x": "%x"}, testkit.F32("y", 2))}.Model()
+	for _, b := range p.GetMlProgram().Functions["main"].BlockSpecializations {
+		b.Outputs = []string{"y", "y"}
+	}
+	for _, backend := range []string{"cpu", "reference"} {
+		m, err := coreml.OpenFS(testkit.FileOf(p), testkit.ModelFile, coreml.Options{Backend: backend})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		out := coreml.Features{}
+		for range 2 {
+			if err := m.PredictInto(ctx, coreml.Features{"x": floats(t, 1, 2)}, out, nil); err != nil || len(out) != 1 || !equal(out["y"].(*coreml.Tensor).Float32s(), []float32{1, 2}) {
+				t.Errorf("%s: %v, %v", backend, out, err)
+			}
+		}
+		if err := m.PredictInto(ctx, coreml.Features{"x": floats(t, 1, 2)}, coreml.Features{"y": nil, "z": nil}, nil); !errors.Is(err, coreml.ErrSchema) {
+			t.Errorf("%s: %v", backend, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"coreml/internal/backend"
 	"coreml/internal/fault"
@@ -110,7 +111,13 @@ func (p *program) Run(ctx context.Context, j *backend.Job) error {
 
 // one makes one prediction of a job. A state is broken if the steps end between its
 // first write and the last step, for whatever reason: it is neither what it was nor what it was to be.
-func (p *program) one(r *run, j *backend.Job, i int, st *state) error {
+func (p *program) one(r *run, j *backend.Job, i int, st *state) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { // as guard does, which would allocate
+		if x := recover(); x != nil {
+			err = fmt.Errorf("engine: %w: %s", fault.Runtime, describePanic(x))
+		}
+	}()
 	if err := p.feats.read(j.In[i], r.setInput); err != nil {
 		return err
 	}
@@ -132,7 +139,7 @@ func (p *program) one(r *run, j *backend.Job, i int, st *state) error {
 	if j.Out[i] == nil {
 		j.Out[i] = tensor.Features{}
 	}
-	err := p.feats.write(j.Out[i], func(_ int, v *graph.Value) (graph.Type, graph.Slot) { return r.typeOf(v), r.valueSlot(v) })
+	err = p.feats.write(j.Out[i], func(o *output) (graph.Type, graph.Slot) { return r.typeOf(o.value), r.valueSlot(o.value) })
 	r.stack.release(mark{})
 	return err
 }

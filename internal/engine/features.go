@@ -30,6 +30,7 @@ type output struct {
 	name  string
 	value *graph.Value
 	desc  *mlmodel.Feature
+	at    int // among the function's results, of which one may be there twice
 }
 
 func newFeatures(fn *graph.Function, d *mlmodel.Function) (*features, error) {
@@ -47,8 +48,10 @@ func newFeatures(fn *graph.Function, d *mlmodel.Function) (*features, error) {
 			f.in = append(f.in, input{v.Name, v, find(d.Inputs, v.Name)})
 		}
 	}
-	for _, v := range fn.Body.Outputs {
-		f.out = append(f.out, output{v.Name, v, find(d.Outputs, v.Name)})
+	for i, v := range fn.Body.Outputs {
+		if !hasOutput(f.out, v.Name) {
+			f.out = append(f.out, output{v.Name, v, find(d.Outputs, v.Name), i})
+		}
 	}
 	for i := range d.Outputs {
 		if !hasOutput(f.out, d.Outputs[i].Name) {
@@ -266,16 +269,10 @@ func (o *output) shaped(given *tensor.Tensor, shape []int) error {
 }
 
 // write gives the results to the caller.
-func (f *features) write(out tensor.Features, result func(k int, v *graph.Value) (graph.Type, graph.Slot)) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("engine: %w: writing the results: %s", fault.Runtime, describePanic(p))
-		}
-	}()
+func (f *features) write(out tensor.Features, result func(o *output) (graph.Type, graph.Slot)) error {
 	for k := range f.out {
 		o := &f.out[k]
-		t, s := result(k, o.value)
+		t, s := result(o)
 		if err := o.write(t, s, out); err != nil {
 			return fmt.Errorf("output %s: %w", fault.Quote(o.name), err)
 		}

@@ -93,7 +93,7 @@ func (p *reference) one(ctx context.Context, j *backend.Job, i int, st *state) (
 	if j.Out[i] == nil {
 		j.Out[i] = tensor.Features{}
 	}
-	return p.feats.write(j.Out[i], func(k int, _ *graph.Value) (graph.Type, graph.Slot) { return types[k], out[k] })
+	return p.feats.write(j.Out[i], func(o *output) (graph.Type, graph.Slot) { return types[o.at], out[o.at] })
 }
 
 // aligned is a copy of memory.
