@@ -7,7 +7,7 @@ var (
 	ErrInvalid     = fault.Invalid     // a malformed file or argument
 	ErrUnsupported = fault.Unsupported // a model that nothing here can run; the text names the operator or type
 	ErrLimit       = fault.Limit       // more memory or time than Options allow
-	ErrSchema      = fault.Schema      // inputs that the model does not take
+	ErrSchema      = fault.Schema      // inputs, outputs or states that do not fit the model
 	ErrTimeout     = fault.Timeout     // no answer before the deadline
 	ErrCompile     = fault.Compile     // a backend could not compile the model
 	ErrLoad        = fault.Load        // files that are absent, or a backend that could not load them

@@ -7,7 +7,7 @@ import (
 
 // Features are the inputs or outputs of one prediction, by name: *Tensor,
 // image.Image, string, int64, float64, map[string]float64, map[int64]float64,
-// []string or []int64.
+// []string or []int64. Inputs may be numbers of Go's other types too, and bools.
 type Features = tensor.Features
 
 // Tensor is a dense tensor; package tensor makes and reads them.

@@ -64,6 +64,9 @@ func weights(shape ...int) testkit.Weights {
 
 const huge = 1<<31 - 1
 
+// forged is a text that would be a line of its own, and a long one.
+var forged = "y\nFAILED\x1b[31m" + strings.Repeat("A", 3000)
+
 // hostiles are models made by hand. The names say which known flaw, or class of flaws, each is made after.
 var hostiles = []hostile{
 	{name: "axis-minus-100000", ops: one("expand_dims", args{"x": "%x", "axes": []int{-100000}}), kinds: invalid, text: "axes"},
@@ -136,6 +139,11 @@ var hostiles = []hostile{
 	{name: "batch_norm-mean", ops: one("batch_norm", args{"x": "%x", "mean": weights(1), "variance": weights(3)}), kinds: invalid, text: "mean"},
 	{name: "attention-mismatched", ops: one("scaled_dot_product_attention", args{"query": "%x", "key": weights(2, 3, 4, 4), "value": weights(2, 3, 4, 8)}), kinds: invalid, text: "key"},
 	{name: "cast-unknown", ops: one("cast", args{"x": "%x", "dtype": "quaternion"}), kinds: either, text: "dtype"},
+	{name: "cast-to-a-long-text", ops: one("cast", args{"x": "%x", "dtype": forged}), kinds: either, text: "dtype"},
+	{name: "operation-with-a-forged-name", ops: []op{
+		{Type: "expand_dims", In: args{"x": "%x", "axes": []int{99}}, Out: vars{testkit.F32(forged, -1)}},
+		{Type: "relu", In: args{"x": "%" + forged}, Out: vars{testkit.F32("y", -1)}}}, kinds: invalid, text: "axes"},
+	{name: "operator-with-a-forged-name", ops: one(forged, args{"x": "%x"}), kinds: unsupported, text: "FAILED"},
 	{name: "unknown-operator", ops: one("frobnicate", args{"x": "%x"}), kinds: unsupported, text: "frobnicate"},
 	{name: "unknown-argument", ops: one("relu", args{"x": "%x", "slope": 1.0}), kinds: unsupported, text: "slope"},
 	{name: "missing-argument", ops: one("conv", args{"x": "%x"}), kinds: invalid, text: "weight"},

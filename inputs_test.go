@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"coreml"
 	"coreml/internal/spec"
@@ -58,7 +59,7 @@ func TestWrongInputs(t *testing.T) {
 		says  []string
 	}{
 		{"absent", "x", nil, []string{`input "x"`, "not given", "[2 3]"}},
-		{"stranger", "z", make32(t, 1), []string{`input "z"`, "the model takes", "x, n, free"}},
+		{"stranger", "z", make32(t, 1), []string{`input "z"`, "no such input", `"x" "n" "free"`}},
 		{"rank", "x", make32(t, 6), []string{`input "x"`, "shape [6]", "rank 2", "[2 3]"}},
 		{"shape", "x", make32(t, 3, 2), []string{`input "x"`, "shape [3 2]", "[2 3]"}},
 		{"empty", "x", make32(t, 0, 3), []string{`input "x"`, "shape [0 3]", "[2 3]"}},
@@ -125,10 +126,13 @@ func TestWrongOptions(t *testing.T) {
 	}{
 		{"function", coreml.Options{Function: "nobody"}, `"main"`},
 		{"backend", coreml.Options{Backend: "gpu"}, "want cpu or reference"},
+		{"threads", coreml.Options{Threads: -1}, "Threads is -1: invalid: want 0 or more"},
+		{"memory", coreml.Options{MemoryLimit: -5}, "MemoryLimit is -5: invalid: want 0 or more"},
+		{"timeout", coreml.Options{Timeout: -time.Second}, "Timeout is -1s: invalid: want 0 or more"},
 		{"level", coreml.AtLevel(coreml.Options{}, "mmx"), "want one of"},
 	} {
 		_, err := coreml.OpenFS(fsys, testkit.ModelFile, c.o)
-		if err == nil || !strings.Contains(err.Error(), c.says) {
+		if !errors.Is(err, coreml.ErrInvalid) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want it to say %q", c.name, err, c.says)
 		}
 	}

@@ -36,7 +36,9 @@ func Open(path string, o ...Options) (*Model, error) {
 	return load(context.Background(), m, filepath.Base(path), o)
 }
 
-// OpenFS opens a model in a file system, such as one that is embedded. It is read to memory once.
+// OpenFS opens a model in a file system, such as one that is embedded. It is read to
+// memory once. What a file system says of the size of a file bounds what is read of
+// it; files of zip archives may unpack to a hundred times what they take there and 1 MiB.
 func OpenFS(fsys fs.FS, name string, o ...Options) (*Model, error) {
 	m, err := mlmodel.OpenFS(fsys, name)
 	if err != nil {
@@ -54,12 +56,18 @@ func load(ctx context.Context, file *mlmodel.Model, name string, o []Options) (*
 	if len(o) > 0 {
 		opt = o[0]
 	}
+	if err := opt.check(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	g, err := newGuard(file, name, opt)
 	if err == nil {
 		var p backend.Program
 		if p, err = g.load(ctx); err == nil {
-			m := &Model{file: file, program: p, desc: file.Description, timeout: opt.Timeout, guard: g}
-			if err = g.show(m); err == nil {
+			m := &Model{file: file, program: p, timeout: opt.Timeout, guard: g}
+			if m.desc, err = file.Description.Opened(opt.Function); err == nil {
+				err = g.show(m)
+			}
+			if err == nil {
 				return m, nil
 			}
 			err = errors.Join(err, p.Close())
@@ -67,6 +75,22 @@ func load(ctx context.Context, file *mlmodel.Model, name string, o []Options) (*
 		err = errors.Join(err, g.close())
 	}
 	return nil, errors.Join(err, file.Close())
+}
+
+// check refuses numbers that mean nothing.
+func (o *Options) check() error {
+	name, value := "", any(nil)
+	switch {
+	case o.Threads < 0:
+		name, value = "Threads", o.Threads
+	case o.MemoryLimit < 0:
+		name, value = "MemoryLimit", o.MemoryLimit
+	case o.Timeout < 0:
+		name, value = "Timeout", o.Timeout
+	default:
+		return nil
+	}
+	return fmt.Errorf("coreml: Options.%s is %v: %w: want 0 or more", name, value, fault.Invalid)
 }
 
 func choose(name string) (backend.Backend, error) {
@@ -81,18 +105,25 @@ func choose(name string) (backend.Backend, error) {
 	return nil, fmt.Errorf("coreml: backend %q: %w: want cpu or reference", name, fault.Invalid)
 }
 
-// Description says what the model takes and gives.
+// Description says what the model takes and gives: the function that it was opened for.
 func (m *Model) Description() *Description { return m.desc }
 
 // Predict answers one request. It stops between two operations when ctx ends.
+// Float16 results come in float32, as they were computed: see PredictInto.
 func (m *Model) Predict(ctx context.Context, in Features) (Features, error) {
 	out := Features{}
 	return out, m.PredictInto(ctx, in, out, nil)
 }
 
-// PredictInto is Predict with the caller's outputs: tensors that out holds are
-// filled, the others added. A stateful model reads and updates state; nil is a
-// new one, forgotten afterwards. When it fails, out is not to be used.
+// PredictInto is Predict with the caller's outputs: a tensor that out holds by the
+// name of an output is filled, in its own dtype; other results are put there. A
+// float16 tensor gets results rounded to float16. A name that is no output's, a
+// tensor of another shape than the result's, or one for a result that is none, is
+// ErrSchema, and nothing is run if that can be known before.
+//
+// A stateful model reads and updates state; nil is a new one, forgotten afterwards.
+// When it fails, out is not to be used; the state is, unless the run was cut off
+// after it had begun to change it. Then the next use says ErrState.
 func (m *Model) PredictInto(ctx context.Context, in, out Features, state *State) error {
 	_, err := m.PredictWith(ctx, Request{In: in, Out: out, State: state})
 	return err
@@ -194,7 +225,7 @@ type BreakerStatus = breaker.Status
 // at a time may use it.
 type State struct{ s backend.State }
 
-// NewState makes a state of zeros; ErrState if the model has none.
+// NewState makes a state of zeros; ErrState if the model has none, ErrClosed if it was closed.
 func (m *Model) NewState() (*State, error) {
 	s, err := m.program.NewState()
 	if err != nil {
@@ -209,7 +240,7 @@ func (s *State) Save() (Features, error) {
 	return f, s.s.Save(f)
 }
 
-// Load sets the states that f names.
+// Load sets the states that f names, or none of them.
 func (s *State) Load(f Features) error { return s.s.Load(f) }
 
 // Close frees the state.

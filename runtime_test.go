@@ -322,8 +322,8 @@ func TestCloseWaitsAndRefuses(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Errorf("closed again: %v", err)
 	}
-	if s, err := m.NewState(); err == nil {
-		s.Close()
+	if _, err := m.NewState(); !errors.Is(err, coreml.ErrClosed) {
+		t.Errorf("a state after Close: %v, want %v", err, coreml.ErrClosed)
 	}
 }
 

@@ -20,7 +20,7 @@ func (t *Tensor) Convert(d DType) (*Tensor, error) {
 	if d == t.dtype {
 		return t, nil
 	}
-	if !t.isNumeric() || !isTarget(d) {
+	if !t.isNumeric() || !d.IsTarget() {
 		return nil, fmt.Errorf("tensor: Convert: %v to %v: want numeric types and no 8-bit float as target", t, d)
 	}
 	out, err := Make(d, t.shape)
@@ -59,7 +59,8 @@ func (t *Tensor) Float32s() []float32 {
 
 func (t *Tensor) isNumeric() bool { return t.dtype.Bits() > 0 }
 
-func isTarget(d DType) bool {
+// IsTarget reports whether Convert makes tensors of the type.
+func (d DType) IsTarget() bool {
 	return d == Bool || d.IsInt() || d.IsFloat() && d.Size() > 1
 }
 

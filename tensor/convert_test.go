@@ -54,7 +54,7 @@ func TestConvertSmallIntegersThroughEveryType(t *testing.T) {
 	source := Of(values, 3, 100)
 	for from := Bool; from < String; from++ {
 		mid, err := source.Convert(from)
-		if !isTarget(from) {
+		if !from.IsTarget() {
 			if err == nil {
 				t.Errorf("to %v: no error", from)
 			}
@@ -65,7 +65,7 @@ func TestConvertSmallIntegersThroughEveryType(t *testing.T) {
 			continue
 		}
 		for to := Bool; to < String; to++ {
-			if !isTarget(to) {
+			if !to.IsTarget() {
 				continue
 			}
 			there, err := mid.Convert(to)

@@ -1,11 +1,14 @@
 package backend
 
 import (
+	"fmt"
 	"image"
 	"image/draw"
 	"maps"
 	"slices"
 
+	"coreml/internal/fault"
+	"coreml/internal/picture"
 	"coreml/tensor"
 )
 
@@ -53,8 +56,14 @@ func cloneValue(v any) any {
 // maxClonedPixels is more than any model takes.
 const maxClonedPixels = 1 << 28
 
-// cloneImage copies pixels in their own type where the standard library has it.
-func cloneImage(img image.Image) image.Image {
+// cloneImage copies pixels in their own type where the standard library has it. An
+// image that cannot be read is left for whoever runs it to refuse.
+func cloneImage(img image.Image) (out image.Image) {
+	defer func() {
+		if recover() != nil {
+			out = img
+		}
+	}()
 	switch m := img.(type) {
 	case *image.NRGBA:
 		c := *m
@@ -83,6 +92,26 @@ func cloneImage(img image.Image) image.Image {
 	return c
 }
 
+// checkImages refuses images that cannot be read before any is written.
+func checkImages(in tensor.Features) (err error) {
+	name := ""
+	defer func() { // of somebody's own image type
+		if p := recover(); p != nil {
+			err = fmt.Errorf("input %s: an image: %w: it cannot be read: %v", fault.Quote(name), fault.Schema, p)
+		}
+	}()
+	for n, v := range in {
+		img, ok := v.(image.Image)
+		if name = n; !ok {
+			continue
+		}
+		if err := picture.Check(img); err != nil {
+			return fmt.Errorf("input %s: %w", fault.Quote(name), err)
+		}
+	}
+	return nil
+}
+
 // private is a job with copies of everything that the caller owns.
 func (j *Job) private(st State) *Job {
 	return &Job{In: cloneAll(j.In), Out: j.room(true), State: st}
@@ -107,7 +136,7 @@ func (j *Job) room(fresh bool) []tensor.Features {
 				continue
 			}
 			if fresh {
-				t = tensor.New(t.DType(), t.Shape()...)
+				t = t.Clone()
 			}
 			out[i][name] = t
 		}

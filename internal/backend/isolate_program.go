@@ -281,6 +281,9 @@ func (p *isolated) runIn(ctx context.Context, g *generation, j *Job, st *isolate
 func (p *isolated) request(c *isolate.Child, j *Job, state uint64) (*isolate.Call, error) {
 	size := int(p.room.Load())
 	for i := range j.In {
+		if err := checkImages(j.In[i]); err != nil {
+			return nil, err
+		}
 		size += isolate.Size(j.In[i]) + isolate.Size(j.Out[i])
 	}
 	k, err := c.NewCall(opRun, size)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"coreml/internal/backend"
 	"coreml/internal/fault"
@@ -66,7 +67,7 @@ func levelOf(c backend.Config) (cpu.Level, error) {
 	if err == nil && !cpu.Has(l) {
 		err = fmt.Errorf("engine: level %v: %w: this machine has %v", l, fault.Invalid, cpu.Levels())
 	}
-	return l, err
+	return l, fault.As(fault.Invalid, err)
 }
 
 // threads is the number of threads that a run may use.
@@ -91,9 +92,6 @@ func (p *program) Run(ctx context.Context, j *backend.Job) error {
 	r.profile = profileOf(ctx)
 	for i := range j.In {
 		if err := p.one(r, j, i, st); err != nil {
-			if st != nil && r.wrote {
-				st.broken.Store(true)
-			}
 			if len(j.In) > 1 {
 				err = fmt.Errorf("batch element %d: %w", i, err)
 			}
@@ -104,9 +102,16 @@ func (p *program) Run(ctx context.Context, j *backend.Job) error {
 	return nil
 }
 
-func (p *program) one(r *run, j *backend.Job, i int, st *state) error {
-	err := p.feats.read(j.In[i], r.setInput)
-	if err != nil {
+// one makes one prediction of a job. A state is broken if the steps end between its
+// first write and the last step, for whatever reason: it is neither what it was nor what it was to be.
+func (p *program) one(r *run, j *backend.Job, i int, st *state) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { // as guard does, which would allocate
+		if x := recover(); x != nil {
+			err = fmt.Errorf("engine: %w: %s", fault.Runtime, describePanic(x))
+		}
+	}()
+	if err := p.feats.read(j.In[i], r.setInput); err != nil {
 		return err
 	}
 	if st != nil {
@@ -114,20 +119,48 @@ func (p *program) one(r *run, j *backend.Job, i int, st *state) error {
 			r.setState(v, st.slots[k])
 		}
 	}
+	if err := r.room(j.Out[i]); err != nil {
+		return err
+	}
+	r.wrote = false
 	if err := r.body(); err != nil {
+		if st != nil && r.wrote {
+			st.broken.Store(true)
+		}
 		return err
 	}
 	if j.Out[i] == nil {
 		j.Out[i] = tensor.Features{}
 	}
-	for k := range p.feats.out {
-		o := &p.feats.out[k]
-		if err := o.write(r.typeOf(o.value), r.valueSlot(o.value), j.Out[i]); err != nil {
-			return fmt.Errorf("output %q: %w", o.name, err)
-		}
-	}
+	err = p.feats.write(j.Out[i], func(o *output) (graph.Type, graph.Slot) { return r.typeOf(o.value), r.valueSlot(o.value) })
 	r.stack.release(mark{})
-	return nil
+	return err
+}
+
+// room checks the caller's tensors for the results by what the plan says of them.
+func (r *run) room(out tensor.Features) error {
+	if len(out) == 0 {
+		return nil
+	}
+	var known []graph.Operand
+	if b := r.prog.fn.Body; len(b.Nodes) > 0 {
+		seg, err := r.prog.segment(b, 0, r.known)
+		if err != nil {
+			return err
+		}
+		known = seg.exports
+	}
+	return r.prog.feats.room(out, func(v *graph.Value) (graph.Type, bool) {
+		if v.Const != nil || v.Def == nil {
+			return r.typeOf(v), true
+		}
+		for i := range known {
+			if known[i].Value == v {
+				return known[i].Type, !known[i].Type.Bound
+			}
+		}
+		return graph.Type{}, false
+	})
 }
 
 func (r *run) setInput(v *graph.Value, t graph.Type, s graph.Slot) {
@@ -243,47 +276,4 @@ func sameShapes(a, b [][]int) bool {
 		}
 	}
 	return true
-}
-
-// defaultShape is the shape that an input has when nobody says more; nil if the file leaves it open.
-func (in *input) defaultShape() []int {
-	t := in.value.Type
-	if t.Static() {
-		return t.Shape
-	}
-	d := in.desc
-	switch {
-	case d == nil:
-	case d.Tensor != nil && len(d.Tensor.Shape) == len(t.Shape):
-		return d.Tensor.Shape
-	case d.Image != nil && len(t.Shape) == 4 && t.Shape[0] >= 0 && t.Shape[1] >= 0:
-		return []int{t.Shape[0], t.Shape[1], d.Image.Height, d.Image.Width}
-	}
-	return nil
-}
-
-func (in *input) enumerated() [][]int {
-	if d := in.desc; d != nil && d.Tensor != nil {
-		return d.Tensor.EnumeratedShapes
-	}
-	return nil
-}
-
-// flexible reports whether more than one shape may be given.
-func (in *input) flexible() bool { return !in.value.Type.Static() }
-
-// extreme is the default shape with every ranged dimension at one end; a range without end keeps the default.
-func (in *input) extreme(end func(mlmodel.Range) int) []int {
-	s := in.defaultShape()
-	d := in.desc
-	if s == nil || d == nil || d.Tensor == nil || len(d.Tensor.ShapeRange) != len(s) {
-		return s
-	}
-	out := append([]int(nil), s...)
-	for i, r := range d.Tensor.ShapeRange {
-		if n := end(r); n >= 0 {
-			out[i] = n
-		}
-	}
-	return out
 }

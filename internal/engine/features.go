@@ -3,8 +3,8 @@ package engine
 import (
 	"fmt"
 	"image"
-	"sort"
-	"strings"
+	"runtime/debug"
+	"slices"
 
 	"coreml/internal/fault"
 	"coreml/internal/graph"
@@ -30,6 +30,7 @@ type output struct {
 	name  string
 	value *graph.Value
 	desc  *mlmodel.Feature
+	at    int // among the function's results, of which one may be there twice
 }
 
 func newFeatures(fn *graph.Function, d *mlmodel.Function) (*features, error) {
@@ -47,12 +48,14 @@ func newFeatures(fn *graph.Function, d *mlmodel.Function) (*features, error) {
 			f.in = append(f.in, input{v.Name, v, find(d.Inputs, v.Name)})
 		}
 	}
-	for _, v := range fn.Body.Outputs {
-		f.out = append(f.out, output{v.Name, v, find(d.Outputs, v.Name)})
+	for i, v := range fn.Body.Outputs {
+		if !hasOutput(f.out, v.Name) {
+			f.out = append(f.out, output{v.Name, v, find(d.Outputs, v.Name), i})
+		}
 	}
 	for i := range d.Outputs {
 		if !hasOutput(f.out, d.Outputs[i].Name) {
-			return nil, fmt.Errorf("engine: output %q: %w: the program does not compute it", d.Outputs[i].Name, fault.Invalid)
+			return nil, fmt.Errorf("engine: output %s: %w: the program does not compute it", fault.Quote(d.Outputs[i].Name), fault.Invalid)
 		}
 	}
 	return f, nil
@@ -68,18 +71,26 @@ func hasOutput(l []output, name string) bool {
 }
 
 // read converts the features of one prediction, in the order of in. A slot shares
-// the caller's memory where that is already as the function wants it.
-func (f *features) read(given tensor.Features, set func(v *graph.Value, t graph.Type, s graph.Slot)) error {
-	used := 0
+// the caller's memory where that is already as the function wants it. What the
+// caller's own types do when they are read is the error of that input.
+func (f *features) read(given tensor.Features, set func(v *graph.Value, t graph.Type, s graph.Slot)) (err error) {
+	used, name := 0, ""
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = unreadable("input", name, p)
+		}
+	}()
 	for i := range f.in {
 		in := &f.in[i]
-		v, ok := given[in.name]
+		name = in.name
+		v, ok := given[name]
 		if ok {
 			used++
 		}
 		t, s, err := in.convert(v, ok)
 		if err != nil {
-			return fmt.Errorf("input %q: %w", in.name, err)
+			return fmt.Errorf("input %s: %w", fault.Quote(name), err)
 		}
 		set(in.value, t, s)
 	}
@@ -89,52 +100,60 @@ func (f *features) read(given tensor.Features, set func(v *graph.Value, t graph.
 	return nil
 }
 
+// unreadable is the error of a panic while what the caller brought was read: of its
+// own image type, or of memory that is gone.
+func unreadable(what, name string, p any) error {
+	return fmt.Errorf("%s %s: %w: it cannot be read: %s", what, fault.Quote(name), fault.Schema, describePanic(p))
+}
+
 func (f *features) stranger(given tensor.Features) error {
-	known := map[string]bool{}
-	var names []string
-	for _, in := range f.in {
-		known[in.name] = true
-		names = append(names, in.name)
+	names := make([]string, len(f.in))
+	for i := range f.in {
+		names[i] = f.in[i].name
 	}
+	return stranger("input", given, names)
+}
+
+// stranger is the error of the first of the given names that is not one of those known.
+func stranger(what string, given tensor.Features, known []string) error {
 	var extra []string
 	for n := range given {
-		if !known[n] {
+		if !slices.Contains(known, n) {
 			extra = append(extra, n)
 		}
 	}
-	sort.Strings(extra)
-	return fmt.Errorf("input %q: %w: the model takes %s", extra[0], fault.Schema, strings.Join(names, ", "))
+	slices.Sort(extra)
+	want := "none"
+	if len(known) > 0 {
+		want = fault.OneOf(known)
+	}
+	return fmt.Errorf("%s %s: %w: the model has no such %s, want %s", what, fault.Quote(extra[0]), fault.Schema, what, want)
 }
 
 func (in *input) convert(v any, ok bool) (graph.Type, graph.Slot, error) {
 	if !ok || v == nil {
 		return in.absent()
 	}
-	var t *tensor.Tensor
 	switch v := v.(type) {
 	case *tensor.Tensor:
-		t = v
+		if v == nil {
+			return graph.Type{}, graph.Slot{}, fmt.Errorf("a nil tensor: %w: want %s", fault.Schema, in.wants())
+		}
+		return in.tensor(v)
 	case image.Image:
 		if in.desc == nil || in.desc.Image == nil {
 			return graph.Type{}, graph.Slot{}, fmt.Errorf("an image: %w: want %s", fault.Schema, in.wants())
 		}
-		p, err := picture.ToTensor(v, in.desc.Image)
+		t, err := picture.ToTensor(v, in.desc.Image)
 		if err != nil {
 			return graph.Type{}, graph.Slot{}, err
 		}
-		t = p
-	case float64:
-		t = tensor.Scalar(v)
-	case float32:
-		t = tensor.Scalar(v)
-	case int64:
-		t = tensor.Scalar(v)
-	case int:
-		t = tensor.Scalar(int64(v))
-	default:
-		return graph.Type{}, graph.Slot{}, fmt.Errorf("%T: %w: want %s", v, fault.Schema, in.wants())
+		return in.tensor(t)
 	}
-	return in.tensor(t)
+	if t, ok := tensor.OfNumber(v); ok {
+		return in.tensor(t)
+	}
+	return graph.Type{}, graph.Slot{}, fmt.Errorf("%T: %w: want %s", v, fault.Schema, in.wants())
 }
 
 // absent is the value of an input that was not given.
@@ -184,95 +203,81 @@ func (in *input) tensor(t *tensor.Tensor) (graph.Type, graph.Slot, error) {
 	return typ, graph.Slot{Data: t.Bytes(), Shape: shape}, nil
 }
 
-// fit checks a shape. A single number may come as [1] where a scalar is declared, and the other way round.
-func (in *input) fit(have []int) ([]int, error) {
-	want := in.value.Type.Shape
-	if len(have) != len(want) {
-		if len(have) <= 1 && len(want) <= 1 && elements(have) == 1 && (len(want) == 0 || want[0] == 1 || want[0] < 0) {
-			return unit[:len(want)], nil
+// room checks what the caller brings for the results before they are computed.
+// typeOf is what is known of a value by then.
+func (f *features) room(out tensor.Features, typeOf func(*graph.Value) (t graph.Type, ok bool)) error {
+	used := 0
+	for k := range f.out {
+		o := &f.out[k]
+		v, ok := out[o.name]
+		if ok {
+			used++
 		}
-		return nil, fmt.Errorf("shape %v: %w: want rank %d, %s", have, fault.Schema, len(want), in.wants())
-	}
-	for i, d := range want {
-		if d >= 0 && have[i] != d {
-			return nil, fmt.Errorf("shape %v: %w: want %s", have, fault.Schema, in.wants())
+		given, _ := v.(*tensor.Tensor)
+		if given == nil {
+			continue
+		}
+		if err := o.takes(given, typeOf); err != nil {
+			return fmt.Errorf("output %s: %w", fault.Quote(o.name), err)
 		}
 	}
-	if in.desc == nil || in.desc.Tensor == nil {
-		return have, nil
+	if used == len(out) {
+		return nil
 	}
-	if !allows(in.desc.Tensor, have) {
-		return nil, fmt.Errorf("shape %v: %w: want %s", have, fault.Schema, in.wants())
+	names := make([]string, len(f.out))
+	for k := range f.out {
+		names[k] = f.out[k].name
 	}
-	return have, nil
+	return stranger("output", out, names)
 }
 
-var unit = []int{1}
-
-func allows(c *mlmodel.TensorConstraint, have []int) bool {
-	switch {
-	case len(c.EnumeratedShapes) > 0:
-		if tensor.EqualShape(have, c.Shape) {
-			return true
-		}
-		for _, s := range c.EnumeratedShapes {
-			if tensor.EqualShape(have, s) {
-				return true
-			}
-		}
-		return false
-	case len(c.ShapeRange) == len(have):
-		for i, r := range c.ShapeRange {
-			if have[i] < r.Lower || r.Upper != mlmodel.Unbounded && have[i] > r.Upper {
-				return false
-			}
-		}
-		return true
-	}
-	return c.Shape == nil || len(c.Shape) != len(have) || tensor.EqualShape(have, c.Shape)
-}
-
-// wants says what the input takes, for errors.
-func (in *input) wants() string {
-	if in.desc == nil {
-		return in.value.Type.String()
-	}
-	if i := in.desc.Image; i != nil {
-		return fmt.Sprintf("an image, %s, %d × %d", i.ColorSpace, i.Width, i.Height)
-	}
-	t := in.desc.Tensor
-	if t == nil {
-		return in.value.Type.String()
+// takes reports why a tensor cannot hold the result.
+func (o *output) takes(given *tensor.Tensor, typeOf func(*graph.Value) (graph.Type, bool)) error {
+	t, known := typeOf(o.value)
+	if !known {
+		t = o.value.Type
 	}
 	switch {
-	case len(t.EnumeratedShapes) > 0:
-		return fmt.Sprintf("%v of one of the shapes %v", t.DType, t.EnumeratedShapes)
-	case len(t.ShapeRange) > 0:
-		var b strings.Builder
-		for i, r := range t.ShapeRange {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			switch {
-			case r.Lower == r.Upper:
-				fmt.Fprint(&b, r.Lower)
-			case r.Upper == mlmodel.Unbounded:
-				fmt.Fprintf(&b, "%d…", r.Lower)
-			default:
-				fmt.Fprintf(&b, "%d…%d", r.Lower, r.Upper)
-			}
+	case t.Kind != graph.KindTensor || t.DType == tensor.String || o.image() && !o.fine():
+		kind := mlmodel.TypeUnknown
+		if o.desc != nil {
+			kind = o.desc.Type
 		}
-		return fmt.Sprintf("%v [%s]", t.DType, b.String())
+		return fmt.Errorf("given a tensor: %w: the result is none: %s", fault.Schema, kind)
+	case !given.DType().IsTarget():
+		return fmt.Errorf("given a tensor of %v: %w: want one of numbers", given.DType(), fault.Schema)
+	case known:
+		return o.shaped(given, t.Shape)
 	}
-	return fmt.Sprintf("%v %v", t.DType, in.value.Type.Shape)
+	return nil
 }
 
-func elements(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
+// image reports whether the result is described as an image, and fine whether it is
+// one of float16, which is given as a tensor.
+func (o *output) image() bool { return o.desc != nil && o.desc.Image != nil }
+func (o *output) fine() bool  { return o.image() && o.desc.Image.ColorSpace == "GRAYSCALE_FLOAT16" }
+
+// shaped checks a tensor that is given for a result of a shape.
+func (o *output) shaped(given *tensor.Tensor, shape []int) error {
+	if o.fine() && len(shape) > 2 {
+		shape = shape[len(shape)-2:]
 	}
-	return n
+	if !tensor.EqualShape(given.Shape(), shape) {
+		return fmt.Errorf("given a tensor of shape %v: %w: the result has %v", given.Shape(), fault.Schema, shape)
+	}
+	return nil
+}
+
+// write gives the results to the caller.
+func (f *features) write(out tensor.Features, result func(o *output) (graph.Type, graph.Slot)) error {
+	for k := range f.out {
+		o := &f.out[k]
+		t, s := result(o)
+		if err := o.write(t, s, out); err != nil {
+			return fmt.Errorf("output %s: %w", fault.Quote(o.name), err)
+		}
+	}
+	return nil
 }
 
 // write gives one result to the caller: into the tensor that it brought, or a new one.
@@ -282,31 +287,40 @@ func (o *output) write(t graph.Type, s graph.Slot, out tensor.Features) error {
 		out[o.name] = v
 		return err
 	}
-	if o.desc != nil && o.desc.Image != nil {
+	if o.image() {
 		img, err := picture.FromTensor(tensor.View[float32](s.Data), s.Shape, o.desc.Image)
-		out[o.name] = img
-		return err
-	}
-	want := t.DType
-	if o.desc != nil && o.desc.Tensor != nil && o.desc.Tensor.DType != tensor.Invalid {
-		want = o.desc.Tensor.DType
-	}
-	if want == tensor.Float16 {
-		want = tensor.Float32 // as it was computed; who wants it rounded brings a float16 tensor
+		x, ok := img.(*tensor.Tensor)
+		if !ok || err != nil {
+			out[o.name] = img
+			return err
+		}
+		s = graph.Slot{Data: x.Bytes(), Shape: x.Shape()}
 	}
 	given, _ := out[o.name].(*tensor.Tensor)
 	if given == nil {
-		g, err := tensor.Make(want, s.Shape)
+		g, err := tensor.Make(o.dtype(t), s.Shape)
 		if err != nil {
 			return err
 		}
 		given = g
 		out[o.name] = g
 	}
-	if !tensor.EqualShape(given.Shape(), s.Shape) {
-		return fmt.Errorf("given a tensor of shape %v: %w: the result has %v", given.Shape(), fault.Schema, s.Shape)
+	if err := o.shaped(given, s.Shape); err != nil {
+		return err
 	}
 	return store(given, graph.StoreDType(t.DType), s.Data)
+}
+
+// dtype is that of a tensor made for a result.
+func (o *output) dtype(t graph.Type) tensor.DType {
+	d := t.DType
+	if o.desc != nil && o.desc.Tensor != nil && o.desc.Tensor.DType != tensor.Invalid {
+		d = o.desc.Tensor.DType
+	}
+	if d == tensor.Float16 {
+		return tensor.Float32 // as it was computed; who wants it rounded brings a float16 tensor
+	}
+	return d
 }
 
 // store converts Plain memory into a tensor.

@@ -51,6 +51,11 @@ func (p *reference) Run(ctx context.Context, j *backend.Job) error {
 	if st != nil {
 		defer st.busy.Store(false)
 	}
+	r, err := p.acquire() // Close waits for it
+	if err != nil {
+		return err
+	}
+	defer p.release(r)
 	for i := range j.In {
 		if err := p.one(ctx, j, i, st); err != nil {
 			return err
@@ -67,8 +72,12 @@ func (p *reference) one(ctx context.Context, j *backend.Job, i int, st *state) (
 	if err != nil {
 		return err
 	}
-	for k, v := range p.fn.States {
-		slots[v] = st.slots[k]
+	nothing := func(*graph.Value) (graph.Type, bool) { return graph.Type{}, false }
+	if err := p.feats.room(j.Out[i], nothing); err != nil {
+		return err
+	}
+	for k, v := range p.fn.States { // copies, so that a run that fails leaves the state as it was
+		slots[v] = graph.Slot{Data: aligned(st.slots[k].Data), Shape: v.Type.Shape}
 	}
 	in := make([]graph.Slot, len(p.fn.Body.Inputs))
 	for k, v := range p.fn.Body.Inputs {
@@ -78,14 +87,18 @@ func (p *reference) one(ctx context.Context, j *backend.Job, i int, st *state) (
 	if err != nil {
 		return fmt.Errorf("reference: %w", err)
 	}
+	for k, v := range p.fn.States {
+		copy(st.slots[k].Data, slots[v].Data)
+	}
 	if j.Out[i] == nil {
 		j.Out[i] = tensor.Features{}
 	}
-	for k := range p.feats.out {
-		o := &p.feats.out[k]
-		if err := o.write(types[k], out[k], j.Out[i]); err != nil {
-			return fmt.Errorf("output %q: %w", o.name, err)
-		}
-	}
-	return nil
+	return p.feats.write(j.Out[i], func(o *output) (graph.Type, graph.Slot) { return types[o.at], out[o.at] })
+}
+
+// aligned is a copy of memory.
+func aligned(b []byte) []byte {
+	c := graph.Aligned(len(b))
+	copy(c, b)
+	return c
 }

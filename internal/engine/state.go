@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 
 	"coreml/internal/backend"
@@ -21,7 +22,13 @@ type state struct {
 
 // NewState implements backend.Program: all zeros.
 func (p *program) NewState() (backend.State, error) {
-	if len(p.fn.States) == 0 {
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	switch {
+	case closed:
+		return nil, fmt.Errorf("engine: the model is %w", fault.Closed)
+	case len(p.fn.States) == 0:
 		return nil, fmt.Errorf("engine: the model has no states: %w", fault.State)
 	}
 	s := &state{prog: p}
@@ -74,7 +81,8 @@ func (s *state) hold() error {
 }
 
 // Save implements backend.State.
-func (s *state) Save(to tensor.Features) error {
+func (s *state) Save(to tensor.Features) (err error) {
+	defer guard(&err)()
 	if err := s.hold(); err != nil {
 		return err
 	}
@@ -97,45 +105,61 @@ func (s *state) Save(to tensor.Features) error {
 }
 
 // Load implements backend.State. A state that broke is whole again once every one of its parts is loaded.
-func (s *state) Load(from tensor.Features) error {
+func (s *state) Load(from tensor.Features) (err error) {
 	if err := s.hold(); err != nil {
 		return err
 	}
 	defer s.busy.Store(false)
-	loaded := 0
+	loaded, name := 0, ""
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = unreadable("engine: state", name, p)
+		}
+	}()
 	parts := make([]*tensor.Tensor, len(s.slots))
+	names := make([]string, len(s.slots))
 	for i, v := range s.prog.fn.States {
-		given, ok := from[v.Name]
+		name, names[i] = v.Name, v.Name
+		given, ok := from[name]
 		if !ok {
 			continue
 		}
 		loaded++
-		t, ok := given.(*tensor.Tensor)
-		if !ok || !tensor.EqualShape(t.Shape(), v.Type.Shape) {
-			return fmt.Errorf("engine: state %q: %v: %w: want %v", v.Name, given, fault.Schema, v.Type)
+		if parts[i], err = partOf(given, v.Type); err != nil {
+			return fmt.Errorf("engine: state %s: %w", fault.Quote(name), err)
 		}
-		d := graph.StoreDType(v.Type.DType)
-		if stateForm(v.Type) == graph.Half {
-			d = v.Type.DType
-		}
-		t, err := t.Convert(d)
-		if err != nil {
-			return fmt.Errorf("engine: state %q: %w", v.Name, err)
-		}
-		parts[i] = t
 	}
 	if loaded < len(from) {
-		return fmt.Errorf("engine: %w: the model has no state of one of the given names", fault.Schema)
+		return fmt.Errorf("engine: %w", stranger("state", from, names))
 	}
+	was := s.broken.Swap(true)
 	for i, t := range parts {
 		if t != nil {
 			copy(s.slots[i].Data, t.Bytes())
 		}
 	}
-	if loaded == len(s.slots) {
-		s.broken.Store(false)
-	}
+	s.broken.Store(was && loaded < len(s.slots))
 	return nil
+}
+
+// partOf is what is given for a state of type t, in the form that it is kept in.
+func partOf(given any, t graph.Type) (*tensor.Tensor, error) {
+	x, ok := given.(*tensor.Tensor)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("%T: %w: want %v", given, fault.Schema, t)
+	case x == nil:
+		return nil, fmt.Errorf("a nil tensor: %w: want %v", fault.Schema, t)
+	case !tensor.EqualShape(x.Shape(), t.Shape):
+		return nil, fmt.Errorf("%v: %w: want %v", x, fault.Schema, t)
+	}
+	d := graph.StoreDType(t.DType)
+	if stateForm(t) == graph.Half {
+		d = t.DType
+	}
+	x, err := x.Convert(d)
+	return x, fault.As(fault.Schema, err)
 }
 
 // Close implements backend.State.

@@ -76,7 +76,7 @@ func (m *Machine) block(b *graph.Block, in, out []graph.Slot) error {
 			return err
 		}
 		if err := m.node(n); err != nil {
-			return fmt.Errorf("operation %q (%s): %w", n.Name, n.Op.Name, err)
+			return fmt.Errorf("operation %s (%s): %w", fault.Quote(n.Name), n.Op.Name, err)
 		}
 	}
 	for i, v := range b.Outputs {

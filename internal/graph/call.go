@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 
+	"coreml/internal/fault"
 	"coreml/internal/kernel/cpu"
 	"coreml/tensor"
 )
@@ -233,9 +234,14 @@ func (c *Call) Late(in int) {
 // IsLate reports whether Late was called for In[in].
 func (c *Call) IsLate(in int) bool { return in < 64 && c.late>>in&1 != 0 }
 
-// Errorf names argument arg: "weight: rank 3, want 4". The caller of Infer and
-// Prepare adds the operation's name.
+// Errorf names argument arg: "weight: rank 3, want 4". Texts of the file are cut.
+// The caller of Infer and Prepare adds the operation's name.
 func (c *Call) Errorf(arg int, format string, a ...any) error {
+	for i := range a {
+		if s, ok := a[i].(string); ok {
+			a[i] = fault.Cut(s)
+		}
+	}
 	return fmt.Errorf("%s: %s", c.Op.Inputs[arg].Name, fmt.Sprintf(format, a...))
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"coreml/internal/fault"
 	"coreml/tensor"
 )
 
@@ -14,10 +15,11 @@ import (
 const maxPrinted = 16
 
 // Print writes the function as text that reads like MIL: a line for each node,
-// small constants where they are used, large ones as their type and form.
+// small constants where they are used, large ones as their type and form. Names
+// and texts of the file are quoted and cut where they would not read as one word.
 func (f *Function) Print(w io.Writer) error {
 	p := &printer{w: bufio.NewWriter(w)}
-	p.line(0, "func %s<%v>(%s) {", f.Name, f.Opset, values(f.Body.Inputs))
+	p.line(0, "func %s<%v>(%s) {", fault.Name(f.Name), f.Opset, values(f.Body.Inputs))
 	p.nodes(f.Body, 1)
 	p.line(0, "} -> (%s)", uses(f.Body.Outputs))
 	return p.w.Flush()
@@ -75,7 +77,7 @@ func (n *Node) String() string {
 func values(l []*Value) string {
 	var s []string
 	for _, v := range l {
-		s = append(s, v.Type.String()+" "+v.Name)
+		s = append(s, v.Type.String()+" "+fault.Name(v.Name))
 	}
 	return strings.Join(s, ", ")
 }
@@ -85,15 +87,15 @@ func uses(l []*Value) string {
 	var s []string
 	for _, v := range l {
 		if v.Const != nil {
-			s = append(s, v.Const.text(v.Name))
+			s = append(s, v.Const.text(fault.Name(v.Name)))
 		} else {
-			s = append(s, v.Name)
+			s = append(s, fault.Name(v.Name))
 		}
 	}
 	return strings.Join(s, ", ")
 }
 
-// text is the constant's elements, if they are few, or its type, name and coded form.
+// text is the constant's elements, if they are few, or its type, name as printed, and coded form.
 func (c *Const) text(name string) string {
 	n, ok := tensor.Elements(c.Type.Shape)
 	switch {
@@ -106,7 +108,7 @@ func (c *Const) text(name string) string {
 	switch d := c.Type.DType; {
 	case d == tensor.String:
 		for i := range min(n, len(c.Strings)) {
-			words[i] = strconv.Quote(c.Strings[i])
+			words[i] = fault.Quote(c.Strings[i])
 		}
 	case d.IsFloat():
 		for i, x := range c.Floats() {

@@ -76,3 +76,18 @@ func TestBrackets(t *testing.T) {
 		}
 	}
 }
+
+// TestPrintQuotesNames: what is no plain name stays in its line.
+func TestPrintQuotesNames(t *testing.T) {
+	const evil = "x\n\x1b[31m"
+	v := &Value{Name: evil, Type: TensorOf(tensor.Float32, 2)}
+	word := &Value{Name: evil, Const: &Const{Type: TensorOf(tensor.String), Strings: []string{evil}}}
+	large := &Value{Name: evil, Const: &Const{Type: TensorOf(tensor.Float32, 20), Data: make([]byte, 80)}}
+	op := &Op{Name: "f", Inputs: []Input{In("x", Float), In("y", String), In("z", Float)}}
+	f := &Function{Name: evil, Opset: IOS15, Body: &Block{Inputs: []*Value{v}, Outputs: []*Value{v},
+		Nodes: []*Node{{Op: op, Args: [][]*Value{{v}, {word}, {large}}, Out: []*Value{v}}}}}
+	got := f.String()
+	if n := strings.Count(got, "\n"); n != 3 || strings.Contains(got, "\x1b") {
+		t.Errorf("printed in %d lines: %q", n, got)
+	}
+}

@@ -53,7 +53,7 @@ func (e *Encoder) Features(f tensor.Features, placed map[*tensor.Tensor]int) err
 			}
 		}
 		if err := e.value(v); err != nil {
-			return fmt.Errorf("feature %q: %w", name, err)
+			return fmt.Errorf("feature %s: %w", fault.Quote(name), err)
 		}
 	}
 	return nil
@@ -80,20 +80,30 @@ func (e *Encoder) value(v any) error {
 	case string:
 		e.Byte(tagString)
 		e.String(v)
-	case int:
-		e.Byte(tagInt)
-		e.Int(int64(v))
-	case int64:
-		e.Byte(tagInt)
-		e.Int(v)
-	case float32:
-		e.Byte(tagFloat)
-		e.Float(float64(v))
-	case float64:
-		e.Byte(tagFloat)
-		e.Float(v)
 	default:
+		if t, ok := tensor.OfNumber(v); ok {
+			return e.number(t)
+		}
 		return e.collection(v)
+	}
+	return nil
+}
+
+// number writes what a tensor of rank 0 holds, as one of the two types that cross.
+func (e *Encoder) number(t *tensor.Tensor) error {
+	as, tag := tensor.Int64, byte(tagInt)
+	if t.DType().IsFloat() {
+		as, tag = tensor.Float64, tagFloat
+	}
+	t, err := t.Convert(as)
+	if err != nil {
+		return fmt.Errorf("%w: %w", fault.Schema, err)
+	}
+	e.Byte(tag)
+	if tag == tagFloat {
+		e.Float(tensor.Data[float64](t)[0])
+	} else {
+		e.Int(tensor.Data[int64](t)[0])
 	}
 	return nil
 }
@@ -271,15 +281,20 @@ func (d *Decoder) view() (*tensor.Tensor, int) {
 // Room writes which tensors the caller brought for the results, and reserves their place.
 func (e *Encoder) Room(f tensor.Features) error {
 	n := 0
-	for _, v := range f {
-		if t, ok := v.(*tensor.Tensor); ok && t != nil && t.DType().Bits() > 0 {
-			n++
+	for name, v := range f {
+		t, ok := v.(*tensor.Tensor)
+		if !ok || t == nil {
+			continue
 		}
+		if t.DType().Bits() == 0 {
+			return fmt.Errorf("output %s: given a tensor of %v: %w: want one of numbers", fault.Quote(name), t.DType(), fault.Schema)
+		}
+		n++
 	}
 	e.Uint(uint64(n))
 	for name, v := range f {
 		t, ok := v.(*tensor.Tensor)
-		if !ok || t == nil || t.DType().Bits() == 0 {
+		if !ok || t == nil {
 			continue
 		}
 		e.String(name)

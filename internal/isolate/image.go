@@ -91,7 +91,12 @@ func tooLarge(b image.Rectangle) bool {
 	return b.Dx() > maxSide || b.Dy() > maxSide || int64(b.Dx())*int64(b.Dy()) > 1<<32
 }
 
-func (e *Encoder) image(img image.Image) error {
+func (e *Encoder) image(img image.Image) (err error) {
+	defer func() { // of somebody's own image type
+		if p := recover(); p != nil {
+			err = fmt.Errorf("an image: %w: it cannot be read: %v", fault.Schema, p)
+		}
+	}()
 	b := img.Bounds()
 	if tooLarge(b) {
 		return fmt.Errorf("an image of %v: %w: want sides of at most %d", b, fault.Limit, maxSide)

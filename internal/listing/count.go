@@ -7,18 +7,20 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
 	"coreml/internal/spec"
 	"coreml/tensor"
 )
 
 // Ops counts the operators of all functions of an ML Program, without const,
-// and the layers of networks; those of pipelines together.
+// and the layers of networks; those of pipelines together. What is no operator's
+// name is quoted and cut.
 func Ops(m *spec.Model) map[string]int {
 	n := map[string]int{}
 	each(m, func(o *spec.Operation) {
 		if o.GetType() != "const" {
-			n[o.GetType()]++
+			n[fault.Name(o.GetType())]++
 		}
 	}, func(l *spec.NeuralNetworkLayer) {
 		kind, _ := layerKind(l)
@@ -154,7 +156,7 @@ func (c *counter) operation(o *spec.Operation) {
 				most = int64(n)
 			}
 		}
-		c.add(kind+" "+of.String(), most, bytes)
+		c.add(fault.Name(kind)+" "+of.String(), most, bytes)
 		return
 	}
 	c.add(of.String(), most, bytes)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
 	"coreml/internal/spec"
 )
@@ -16,7 +17,8 @@ import (
 // Print writes the whole program of a model: an ML Program as MIL text, a
 // neural network a line for each layer, anything else field by field. Large
 // constants are given by type and place; values used as parameters stand where
-// they are used.
+// they are used. Names and texts of the file are quoted and cut where they would
+// not read as one word.
 func Print(w io.Writer, m *mlmodel.Model) error {
 	p := &printer{w: bufio.NewWriter(w)}
 	p.model(m.Spec, 0)
@@ -82,7 +84,7 @@ func pipelineOf(m *spec.Model) []*spec.Model {
 
 func (p *printer) function(name string, f *spec.Function, depth int) {
 	opset := f.GetOpset()
-	p.line(depth, "func %s<%s>(%s) {", name, opset, parameters(f.GetInputs()))
+	p.line(depth, "func %s<%s>(%s) {", fault.Name(name), fault.Name(opset), parameters(f.GetInputs()))
 	b := f.GetBlockSpecializations()[opset]
 	s := &scope{}
 	p.block(s, b, opset, depth+1)
@@ -92,7 +94,7 @@ func (p *printer) function(name string, f *spec.Function, depth int) {
 func parameters(l []*spec.NamedValueType) string {
 	var s []string
 	for _, v := range l {
-		s = append(s, typeText(v.GetType())+" "+v.GetName())
+		s = append(s, typeText(v.GetType())+" "+fault.Name(v.GetName()))
 	}
 	return strings.Join(s, ", ")
 }
@@ -110,7 +112,7 @@ func (s *scope) text(name string) string {
 			return t
 		}
 	}
-	return name
+	return fault.Name(name)
 }
 
 func (s *scope) names(l []string) string {
@@ -152,15 +154,15 @@ func (p *printer) constant(s *scope, o *spec.Operation, depth int) {
 	if !ok {
 		text = placeText(v)
 	}
-	p.line(depth, "%s %s = const(%s)", typeText(v.GetType()), name, text)
+	p.line(depth, "%s %s = const(%s)", typeText(v.GetType()), fault.Name(name), text)
 }
 
 func (p *printer) operation(s *scope, o *spec.Operation, opset string, depth int) {
 	var outs []string
 	for _, out := range o.GetOutputs() {
-		outs = append(outs, typeText(out.GetType())+" "+out.GetName())
+		outs = append(outs, typeText(out.GetType())+" "+fault.Name(out.GetName()))
 	}
-	text := o.GetType() + "(" + strings.Join(arguments(s, o, opset), ", ") + ")"
+	text := fault.Name(o.GetType()) + "(" + strings.Join(arguments(s, o, opset), ", ") + ")"
 	if len(outs) > 0 {
 		text = strings.Join(outs, ", ") + " = " + text
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode"
 
 	"google.golang.org/protobuf/encoding/prototext"
 
@@ -155,5 +156,38 @@ func TestHostileConstants(t *testing.T) {
 			t.Errorf("printed %d bytes: %.500s\nwant %s", len(got), got, c.want)
 		}
 		Weights(m)
+	}
+}
+
+// TestNamesArePrintable: no name or text of a file breaks its line, colours it or fills it.
+func TestNamesArePrintable(t *testing.T) {
+	const evil = `"x\nFAILED\033[31m%s"`
+	name := fmt.Sprintf(evil, strings.Repeat("A", 3000))
+	value := `{ type { tensorType { dataType: STRING } } immediateValue { tensor { strings { values: ` + name + ` } } } }`
+	for _, text := range []string{
+		`mlProgram { functions { key: NAME value { opset: NAME inputs { name: NAME type { ` + vector(2) + ` } }
+			block_specializations { key: NAME value { outputs: NAME
+				operations { type: NAME outputs { name: NAME type { ` + vector(2) + ` } }
+					inputs { key: NAME value { arguments { name: NAME } arguments { value ` + value + ` } } }
+					attributes { key: NAME value ` + value + ` }
+					blocks { inputs { name: NAME type { ` + vector(2) + ` } } outputs: NAME } }
+				operations { type: "const" outputs { name: NAME type { ` + vector(100) + ` } }
+					attributes { key: "val" value { type { ` + vector(100) + ` } blobFileValue { fileName: NAME } } } } } } } } }`,
+		`neuralNetwork { layers { name: NAME input: NAME output: NAME custom { className: NAME } } }`,
+		`customModel { className: NAME description: NAME }`,
+	} {
+		m := model(t, strings.ReplaceAll(text, "NAME", name))
+		all := print(t, m)
+		for op := range Ops(m) {
+			all += op + "\n"
+		}
+		for _, f := range Weights(m) {
+			all += f.Name + "\n"
+		}
+		for _, line := range strings.Split(all, "\n") {
+			if len(line) > 1000 || strings.ContainsFunc(line, unicode.IsControl) || strings.HasPrefix(line, "FAILED") {
+				t.Errorf("a line of %d bytes: %.200q", len(line), line)
+			}
+		}
 	}
 }

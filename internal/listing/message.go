@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"coreml/internal/fault"
 	"coreml/internal/spec"
 )
 
@@ -42,11 +43,11 @@ func Layers(m *spec.Model) []*spec.NeuralNetworkLayer {
 // layer prints "a, b = convolution(x, outputChannels = 3, …)".
 func (p *printer) layer(l *spec.NeuralNetworkLayer, depth int) {
 	kind, f := layerKind(l)
-	args := append([]string{}, l.GetInput()...)
+	args := printed(l.GetInput())
 	if f != nil {
 		args = append(args, short(l.ProtoReflect().Get(f).Message(), 0)...)
 	}
-	p.line(depth, "%s = %s(%s)", strings.Join(l.GetOutput(), ", "), kind, strings.Join(args, ", "))
+	p.line(depth, "%s = %s(%s)", strings.Join(printed(l.GetOutput()), ", "), kind, strings.Join(args, ", "))
 	if f == nil {
 		return
 	}
@@ -57,6 +58,15 @@ func (p *printer) layer(l *spec.NeuralNetworkLayer, depth int) {
 		}
 		p.line(depth+1, "}")
 	})
+}
+
+// printed are names as they are printed.
+func printed(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = fault.Name(n)
+	}
+	return out
 }
 
 func layerKind(l *spec.NeuralNetworkLayer) (string, protoreflect.FieldDescriptor) {
@@ -135,7 +145,7 @@ func fieldText(m protoreflect.Message, d protoreflect.FieldDescriptor, depth int
 func scalarText(d protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch d.Kind() {
 	case protoreflect.StringKind:
-		return strconv.Quote(v.String())
+		return fault.Quote(v.String())
 	case protoreflect.BytesKind:
 		return fmt.Sprintf("(%d bytes)", len(v.Bytes()))
 	case protoreflect.EnumKind:

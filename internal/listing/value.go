@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/mlmodel"
 	"coreml/internal/ops"
@@ -24,10 +25,10 @@ func arguments(s *scope, o *spec.Operation, opset string) []string {
 	var out []string
 	for _, name := range argumentOrder(o, opset) {
 		if a := o.GetInputs()[name]; a != nil {
-			out = append(out, name+" = "+argumentText(s, a))
+			out = append(out, fault.Name(name)+" = "+argumentText(s, a))
 			continue
 		}
-		out = append(out, name+" = "+valueText(o.GetAttributes()[name]))
+		out = append(out, fault.Name(name)+" = "+valueText(o.GetAttributes()[name]))
 	}
 	return out
 }
@@ -81,7 +82,7 @@ func valueText(v *spec.Value) string {
 func placeText(v *spec.Value) string {
 	if b := v.GetBlobFileValue(); b != nil {
 		file := b.GetFileName()
-		return fmt.Sprintf("%s at %d", file[strings.LastIndexByte(file, '/')+1:], b.GetOffset())
+		return fmt.Sprintf("%s at %d", fault.Name(file[strings.LastIndexByte(file, '/')+1:]), b.GetOffset())
 	}
 	return "…"
 }
@@ -143,7 +144,7 @@ func words(t *spec.TensorValue, d tensor.DType, n int) (out []string, ok bool) {
 		}
 	case t.GetStrings() != nil:
 		for _, x := range t.GetStrings().GetValues() {
-			out = append(out, strconv.Quote(x))
+			out = append(out, fault.Quote(x))
 		}
 	default:
 		out = byteWords(t.GetBytes().GetValues(), d, n)

@@ -31,21 +31,21 @@ func Graph(m *mlmodel.Model, name string) (*graph.Function, error) {
 	}
 	opset, err := opsetOf(f.GetOpset())
 	if err != nil {
-		return nil, fmt.Errorf("lower: function %q: %w", name, err)
+		return nil, fmt.Errorf("lower: function %s: %w", fault.Quote(name), err)
 	}
 	b := f.GetBlockSpecializations()[f.GetOpset()]
 	if b == nil {
-		return nil, fmt.Errorf("lower: function %q: no block for its opset %s: %w", name, f.GetOpset(), fault.Invalid)
+		return nil, fmt.Errorf("lower: function %s: no block for its opset %s: %w", fault.Quote(name), fault.Quote(f.GetOpset()), fault.Invalid)
 	}
 	r := &reader{model: m, fn: &graph.Function{Name: name, Opset: opset}}
 	r.fn.Body, err = r.block(nil, f.GetInputs(), b, 0)
 	if err != nil {
-		return nil, fmt.Errorf("lower: function %q: %w", name, err)
+		return nil, fmt.Errorf("lower: function %s: %w", fault.Quote(name), err)
 	}
 	for _, v := range r.fn.Body.Inputs {
 		if v.Type.Kind == graph.KindState {
 			if !v.Type.Static() || v.Type.DType == tensor.String {
-				return nil, fmt.Errorf("lower: function %q: state %q: %v: %w: want numbers, and a known size", name, v.Name, v.Type, fault.Unsupported)
+				return nil, fmt.Errorf("lower: function %s: state %s: %v: %w: want numbers, and a known size", fault.Quote(name), fault.Quote(v.Name), v.Type, fault.Unsupported)
 			}
 			r.fn.States = append(r.fn.States, v)
 		}
@@ -66,19 +66,19 @@ func pick(m *mlmodel.Model, p *spec.Program, name string) (string, *spec.Functio
 	}
 	var have []string
 	for n := range fs {
-		have = append(have, strconv.Quote(n))
+		have = append(have, n)
 	}
 	sort.Strings(have)
-	return "", nil, fmt.Errorf("lower: function %q: not in this model, which has %s: %w", name, strings.Join(have, ", "), fault.Invalid)
+	return "", nil, fmt.Errorf("lower: function %s: not in this model: %w: want %s", fault.Quote(name), fault.Invalid, fault.OneOf(have))
 }
 
 func opsetOf(s string) (graph.Opset, error) {
 	n, err := strconv.Atoi(strings.TrimPrefix(s, "CoreML"))
 	if err != nil || !strings.HasPrefix(s, "CoreML") {
-		return 0, fmt.Errorf("opset %q: %w: want CoreML5 to CoreML9", s, fault.Invalid)
+		return 0, fmt.Errorf("opset %s: %w: want CoreML5 to CoreML9", fault.Quote(s), fault.Invalid)
 	}
 	if n < int(graph.IOS15) || n > int(graph.IOS26) {
-		return 0, fmt.Errorf("opset %q: %w: want CoreML5 to CoreML9", s, fault.Unsupported)
+		return 0, fmt.Errorf("opset %s: %w: want CoreML5 to CoreML9", fault.Quote(s), fault.Unsupported)
 	}
 	return graph.Opset(n), nil
 }
@@ -105,7 +105,7 @@ func (s *scope) find(name string) *graph.Value {
 
 func (s *scope) add(v *graph.Value) error {
 	if s.values[v.Name] != nil {
-		return fmt.Errorf("value %q: defined twice: %w", v.Name, fault.Invalid)
+		return fmt.Errorf("value %s: defined twice: %w", fault.Quote(v.Name), fault.Invalid)
 	}
 	s.values[v.Name] = v
 	return nil
@@ -126,7 +126,7 @@ func (r *reader) block(up *scope, inputs []*spec.NamedValueType, b *spec.Block, 
 	for _, in := range append(inputs, b.GetInputs()...) {
 		t, err := typeOf(in.GetType())
 		if err != nil {
-			return nil, fmt.Errorf("input %q: %w", in.GetName(), err)
+			return nil, fmt.Errorf("input %s: %w", fault.Quote(in.GetName()), err)
 		}
 		v := r.value(in.GetName(), t, nil)
 		if err := s.add(v); err != nil {
@@ -146,10 +146,10 @@ func (r *reader) block(up *scope, inputs []*spec.NamedValueType, b *spec.Block, 
 	for _, name := range b.GetOutputs() {
 		v := s.find(name)
 		if v == nil {
-			return nil, fmt.Errorf("output %q: no operation computes it: %w", name, fault.Invalid)
+			return nil, fmt.Errorf("output %s: no operation computes it: %w", fault.Quote(name), fault.Invalid)
 		}
 		if v.Type.Kind == graph.KindState {
-			return nil, fmt.Errorf("output %q: %v: %w: want what an operation computes", name, v.Type, fault.Invalid)
+			return nil, fmt.Errorf("output %s: %v: %w: want what an operation computes", fault.Quote(name), v.Type, fault.Invalid)
 		}
 		out.Outputs = append(out.Outputs, v)
 	}
@@ -160,9 +160,9 @@ func (r *reader) block(up *scope, inputs []*spec.NamedValueType, b *spec.Block, 
 func describe(o *spec.Operation, i int) string {
 	name := "#" + strconv.Itoa(i)
 	if outs := o.GetOutputs(); len(outs) > 0 {
-		name = strconv.Quote(outs[0].GetName())
+		name = fault.Quote(outs[0].GetName())
 	}
-	return name + " (" + o.GetType() + ")"
+	return name + " (" + fault.Name(o.GetType()) + ")"
 }
 
 // operation adds one operation; nil for a constant, which is only a value.
@@ -172,7 +172,7 @@ func (r *reader) operation(s *scope, o *spec.Operation, depth int) (*graph.Node,
 	}
 	op := ops.Find(o.GetType(), r.fn.Opset)
 	if op == nil {
-		return nil, fmt.Errorf("%w: op %s of opset %v", fault.Unsupported, o.GetType(), r.fn.Opset)
+		return nil, fmt.Errorf("%w: op %s of opset %v", fault.Unsupported, fault.Name(o.GetType()), r.fn.Opset)
 	}
 	n := &graph.Node{ID: r.fn.Nodes, Op: op, Name: nodeName(o), Args: make([][]*graph.Value, len(op.Inputs))}
 	r.fn.Nodes++
@@ -189,7 +189,7 @@ func (r *reader) operation(s *scope, o *spec.Operation, depth int) (*graph.Node,
 	for _, out := range o.GetOutputs() {
 		t, err := resultType(out.GetType())
 		if err != nil {
-			return nil, fmt.Errorf("output %q: %w", out.GetName(), err)
+			return nil, fmt.Errorf("output %s: %w", fault.Quote(out.GetName()), err)
 		}
 		v := r.value(out.GetName(), t, n)
 		if err := s.add(v); err != nil {
@@ -277,12 +277,12 @@ func (r *reader) strangers(o *spec.Operation, op *graph.Op) error {
 	}
 	for name := range o.GetInputs() {
 		if !known(name) {
-			return fmt.Errorf("%s: %w: the operator has no such input", name, fault.Unsupported)
+			return fmt.Errorf("%s: %w: the operator has no such input", fault.Name(name), fault.Unsupported)
 		}
 	}
 	for name := range o.GetAttributes() {
 		if !known(name) {
-			return fmt.Errorf("%s: %w: the operator has no such attribute", name, fault.Unsupported)
+			return fmt.Errorf("%s: %w: the operator has no such attribute", fault.Name(name), fault.Unsupported)
 		}
 	}
 	return nil
@@ -311,7 +311,7 @@ func (r *reader) bind(s *scope, arg *spec.Argument, n *graph.Node, i int) error 
 		}
 		v := s.find(b.GetName())
 		if v == nil {
-			return fmt.Errorf("value %q is not defined before: %w", b.GetName(), fault.Invalid)
+			return fmt.Errorf("value %s is not defined before: %w", fault.Quote(b.GetName()), fault.Invalid)
 		}
 		n.Args[i] = append(n.Args[i], v)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"coreml/internal/fault"
 	"coreml/internal/spec"
 	"coreml/tensor"
 )
@@ -105,12 +106,12 @@ func (d *Description) addFunctions(s *spec.ModelDescription, program *spec.Progr
 	names := make(map[string]bool, len(s.GetFunctions()))
 	for _, described := range s.GetFunctions() {
 		if names[described.GetName()] {
-			return invalid("function "+quote(described.GetName()), "is described twice", "different names")
+			return invalid("function "+fault.Quote(described.GetName()), "is described twice", "different names")
 		}
 		names[described.GetName()] = true
 		f, err := describeFunction(described)
 		if err != nil {
-			return at("function "+quote(described.GetName()), err)
+			return at("function "+fault.Quote(described.GetName()), err)
 		}
 		f.Name = described.GetName()
 		f.describeProgram(program)
@@ -119,7 +120,7 @@ func (d *Description) addFunctions(s *spec.ModelDescription, program *spec.Progr
 	name := s.GetDefaultFunctionName()
 	i := slices.IndexFunc(d.Functions, func(f Function) bool { return f.Name == name })
 	if i < 0 {
-		return invalid("description", "default function "+quote(name)+" is not described", oneOf(functionNames(d.Functions)))
+		return invalid("description", "default function "+fault.Quote(name)+" is not described", fault.OneOf(functionNames(d.Functions)))
 	}
 	d.Function = d.Functions[i]
 	return nil
@@ -156,12 +157,12 @@ func describeFeatures(role string, s []*spec.FeatureDescription) ([]Feature, err
 	for _, feature := range s {
 		// A function may return one value twice, under one name.
 		if names[feature.GetName()] && role != roleOutput {
-			return nil, invalid(role+" "+quote(feature.GetName()), "is described twice", "different names")
+			return nil, invalid(role+" "+fault.Quote(feature.GetName()), "is described twice", "different names")
 		}
 		names[feature.GetName()] = true
 		f, err := describeFeature(feature)
 		if err != nil {
-			return nil, at(role+" "+quote(feature.GetName()), err)
+			return nil, at(role+" "+fault.Quote(feature.GetName()), err)
 		}
 		features = append(features, f)
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 
+	"coreml/internal/fault"
 	"coreml/tensor"
 )
 
@@ -16,8 +17,9 @@ type Description struct {
 	IsUpdatable bool     `json:"isUpdatable,omitempty"`
 	Metadata    Metadata `json:"metadata,omitzero"`
 
-	// Function is the interface of the default function, and of the model
-	// where there are no functions. Its Name is empty in the latter case.
+	// Function is the interface of the default function, of an open model that of
+	// the function it was opened for, and of the model where there are no
+	// functions. Its Name is empty in the last case.
 	Function
 
 	// Functions are those of an ML Program: one in most files, in the order
@@ -45,7 +47,22 @@ func (d *Description) FunctionNamed(name string) (*Function, error) {
 			return &d.Functions[i], nil
 		}
 	}
-	return nil, unsupported("function "+quote(name), "the model has no such function", oneOf(functionNames(d.Functions)))
+	return nil, unsupported("function "+fault.Quote(name), "the model has no such function", fault.OneOf(functionNames(d.Functions)))
+}
+
+// Opened is the description of the model when it is opened for a function: the
+// same, with that function's interface. The empty name means the default one.
+func (d *Description) Opened(function string) (*Description, error) {
+	if function == "" {
+		return d, nil
+	}
+	f, err := d.FunctionNamed(function)
+	if err != nil {
+		return nil, err
+	}
+	own := *d
+	own.Function = *f
+	return &own, nil
 }
 
 // Function describes one function of a model.
@@ -142,6 +159,17 @@ const Unbounded = -1
 type Range struct {
 	Lower int `json:"lowerBound"`
 	Upper int `json:"upperBound"` // Unbounded: no limit
+}
+
+// String is 16…96, 16… without an end, or 16 for the only size.
+func (r Range) String() string {
+	switch r.Upper {
+	case r.Lower:
+		return strconv.Itoa(r.Lower)
+	case Unbounded:
+		return strconv.Itoa(r.Lower) + "…"
+	}
+	return strconv.Itoa(r.Lower) + "…" + strconv.Itoa(r.Upper)
 }
 
 // ImageConstraint is the constraint on an image.

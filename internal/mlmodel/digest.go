@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"coreml/internal/fault"
 )
 
 // Digest reads every byte of the model and returns "sha256:" and a hash in
@@ -51,7 +53,7 @@ func (t *tree) fileNames() (names []string, err error) {
 		case len(names) == maxEntries:
 			return tooLarge("", "more files", fmt.Sprintf("at most %d", maxEntries))
 		case strings.ContainsAny(name, "\n\\"):
-			return invalid(quote(name), "file name", "a name on one line, without a backslash")
+			return invalid(fault.Quote(name), "file name", "a name on one line, without a backslash")
 		}
 		names = append(names, name)
 		return nil

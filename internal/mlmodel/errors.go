@@ -2,8 +2,6 @@ package mlmodel
 
 import (
 	"errors"
-	"strconv"
-	"unicode/utf8"
 
 	"coreml/internal/fault"
 )
@@ -73,38 +71,4 @@ func at(where string, err error) error {
 		outer.Where += ": " + e.Where
 	}
 	return &outer
-}
-
-const maxQuoted = 80
-
-// quote makes a name out of a file fit for one line of text: at most maxQuoted
-// bytes of it, with everything unprintable escaped.
-func quote(name string) string {
-	if len(name) <= maxQuoted {
-		return strconv.Quote(name)
-	}
-	cut := maxQuoted
-	for cut > 0 && !utf8.RuneStart(name[cut]) {
-		cut--
-	}
-	return strconv.Quote(name[:cut]) + "…"
-}
-
-// oneOf lists the names that would have been right, the first few of many.
-func oneOf(names []string) string {
-	const most = 5
-	text := "one of"
-	if len(names) == 1 {
-		text = ""
-	}
-	for i, name := range names {
-		if i == most {
-			return text + " …"
-		}
-		if text != "" {
-			text += " "
-		}
-		text += quote(name)
-	}
-	return text
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"coreml/internal/fault"
 )
 
 const (
@@ -40,14 +42,14 @@ func parseManifest(data []byte) (*manifest, error) {
 		return nil, &Error{Kind: ErrInvalid, Where: where, What: "is not a manifest", Cause: jsonError(err)}
 	}
 	if major, _, _ := strings.Cut(m.Version, "."); major != "1" {
-		return nil, unsupported(where, "fileFormatVersion "+quote(m.Version), "1.0.0")
+		return nil, unsupported(where, "fileFormatVersion "+fault.Quote(m.Version), "1.0.0")
 	}
 	if m.Root == "" {
 		return nil, invalid(where, "no rootModelIdentifier", "the identifier of the model file")
 	}
 	root, ok := m.Items[m.Root]
 	if !ok {
-		return nil, invalid(where, "rootModelIdentifier "+quote(m.Root)+" is not among the itemInfoEntries", "the identifier of the model file")
+		return nil, invalid(where, "rootModelIdentifier "+fault.Quote(m.Root)+" is not among the itemInfoEntries", "the identifier of the model file")
 	}
 	if err := checkName(where, root.Path); err != nil {
 		return nil, err

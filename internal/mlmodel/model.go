@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"coreml/internal/fault"
 	"coreml/internal/spec"
 
 	"google.golang.org/protobuf/proto"
@@ -91,6 +92,11 @@ func open(name string, weights bool) (*Model, error) {
 
 // OpenFS reads a model like Open, from a file system and to memory. It can
 // leave fsys no more than fsys itself allows.
+//
+// Files in a zip archive may together unpack to a hundred times what they take
+// there and 1 MiB; more is refused before it is read. Of an archive that is fsys
+// itself the sizes are checked, of one behind another file system they are
+// believed. Any other file system's sizes bound what is read of its files.
 func OpenFS(fsys fs.FS, name string) (*Model, error) {
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
@@ -104,7 +110,7 @@ func OpenFS(fsys fs.FS, name string) (*Model, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
 	}
-	m := &Model{where: name, tree: &tree{files: files}, name: base}
+	m := &Model{where: name, tree: &tree{files: files, zips: newUnpacking(fsys)}, name: base}
 	if err := m.read(true); err != nil {
 		return nil, err
 	}
@@ -140,7 +146,7 @@ func (m *Model) readParts(weights bool) error {
 		m.name, m.whole = items.modelFile(), true
 	}
 	if err := m.readSpec(); err != nil {
-		return at(quote(m.name), err)
+		return at(fault.Quote(m.name), err)
 	}
 	var err error
 	if m.Description, err = describe(m.Spec); err != nil {
@@ -170,7 +176,7 @@ func (m *Model) chooseModel() error {
 		return invalid("", "has no "+manifestName, "a .mlpackage folder or a .mlmodel file")
 	}
 	if len(names) > 1 {
-		return invalid("", fmt.Sprintf("holds %d models", len(names)), oneOf(names))
+		return invalid("", fmt.Sprintf("holds %d models", len(names)), fault.OneOf(names))
 	}
 	info, err := fs.Stat(m.tree.files, names[0])
 	if err != nil {
@@ -187,7 +193,7 @@ func (m *Model) chooseModel() error {
 	outer := m.tree
 	m.tree = inner
 	if !inner.exists(manifestName) {
-		err = invalid(quote(names[0]), "has no "+manifestName, "a .mlpackage folder")
+		err = invalid(fault.Quote(names[0]), "has no "+manifestName, "a .mlpackage folder")
 	}
 	return errors.Join(err, outer.Close())
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"testing/fstest"
 	"testing/iotest"
-	"unicode/utf8"
 
 	"coreml/internal/spec"
 
@@ -81,21 +80,6 @@ func TestReadAligned(t *testing.T) {
 	}
 	if _, _, err := readAligned(iotest.ErrReader(io.ErrClosedPipe), 10); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("got %v, want the reader's error", err)
-	}
-}
-
-func TestQuoteIsShortAndPrintable(t *testing.T) {
-	for _, name := range []string{"", "a", "ä", "\n", strings.Repeat("ä", 200), strings.Repeat("\xff", 200), "x" + strings.Repeat("日", 100)} {
-		q := quote(name)
-		if !utf8.ValidString(q) || strings.ContainsAny(q, "\n") || len(q) > 5*maxQuoted {
-			t.Errorf("%q is quoted as %s", name, q)
-		}
-	}
-	if got := oneOf([]string{"a", "b", "c", "d", "e", "f", "g"}); got != `one of "a" "b" "c" "d" "e" …` {
-		t.Errorf("many names are listed as %s", got)
-	}
-	if got := oneOf([]string{"a"}); got != `"a"` {
-		t.Errorf("one name is listed as %s", got)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+
+	"coreml/internal/fault"
 )
 
 // Xcode keeps what is edited in a package beside the model file, in JSON files
@@ -76,13 +78,13 @@ func decodeOverlay(t *tree, name string, words any) error {
 	}
 	defer c.Close()
 	if err := sniff(c.data); err != nil {
-		return at(quote(name), err)
+		return at(fault.Quote(name), err)
 	}
 	if len(c.data) > maxManifestBytes {
-		return tooLarge(quote(name), fmt.Sprintf("has %d bytes", len(c.data)), fmt.Sprintf("at most %d", maxManifestBytes))
+		return tooLarge(fault.Quote(name), fmt.Sprintf("has %d bytes", len(c.data)), fmt.Sprintf("at most %d", maxManifestBytes))
 	}
 	if err := json.Unmarshal(c.data, words); err != nil {
-		return &Error{Kind: ErrInvalid, Where: quote(name), What: "is not an overlay", Cause: jsonError(err)}
+		return &Error{Kind: ErrInvalid, Where: fault.Quote(name), What: "is not an overlay", Cause: jsonError(err)}
 	}
 	return nil
 }

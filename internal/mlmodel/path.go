@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"strings"
 	"unicode/utf8"
+
+	"coreml/internal/fault"
 )
 
 const maxNameLength = 4096
@@ -17,20 +19,20 @@ func checkName(where, name string) error {
 	case name == "":
 		return invalid(where, "empty file name", want)
 	case len(name) > maxNameLength:
-		return invalid(where, "file name "+quote(name)+" is too long", want)
+		return invalid(where, "file name "+fault.Quote(name)+" is too long", want)
 	case !utf8.ValidString(name):
-		return invalid(where, "file name "+quote(name)+" is not UTF-8", want)
+		return invalid(where, "file name "+fault.Quote(name)+" is not UTF-8", want)
 	case strings.ContainsRune(name, 0):
-		return invalid(where, "file name "+quote(name)+" contains NUL", want)
+		return invalid(where, "file name "+fault.Quote(name)+" contains NUL", want)
 	case strings.ContainsRune(name, '\\'):
-		return invalid(where, "file name "+quote(name)+" contains a backslash", want)
+		return invalid(where, "file name "+fault.Quote(name)+" contains a backslash", want)
 	case name[0] == '/':
-		return invalid(where, "file name "+quote(name)+" is absolute", want)
+		return invalid(where, "file name "+fault.Quote(name)+" is absolute", want)
 	case strings.ContainsRune(name, ':'):
 		// A drive, or on NTFS another stream of the same file.
-		return invalid(where, "file name "+quote(name)+" contains a colon", want)
+		return invalid(where, "file name "+fault.Quote(name)+" contains a colon", want)
 	case name == "." || !fs.ValidPath(name):
-		return invalid(where, "file name "+quote(name)+" has an empty, . or .. element", want)
+		return invalid(where, "file name "+fault.Quote(name)+" has an empty, . or .. element", want)
 	}
 	return nil
 }
@@ -42,7 +44,7 @@ const modelPath = "@model_path/"
 func weightName(name string) (string, error) {
 	rest, ok := strings.CutPrefix(name, modelPath)
 	if !ok {
-		return "", invalid("", "weight file "+quote(name), "a name that starts with "+modelPath)
+		return "", invalid("", "weight file "+fault.Quote(name), "a name that starts with "+modelPath)
 	}
 	if err := checkName("", rest); err != nil {
 		return "", err

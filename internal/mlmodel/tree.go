@@ -12,13 +12,16 @@ import (
 	"strings"
 
 	"coreml/tensor"
+
+	"coreml/internal/fault"
 )
 
 // tree is a folder that the files of a model are read from. Names in it are
 // slash separated; those that come from a file have passed checkName.
 type tree struct {
 	files fs.FS
-	root  *os.Root // nil for a tree that is not on disk: its files are read, not mapped
+	root  *os.Root   // nil for a tree that is not on disk: its files are read, not mapped
+	zips  *unpacking // of such a tree
 }
 
 func openTree(dir string) (*tree, error) {
@@ -33,7 +36,7 @@ func openTree(dir string) (*tree, error) {
 func (t *tree) sub(name string) (*tree, error) {
 	if t.root == nil {
 		files, err := fs.Sub(t.files, name)
-		return &tree{files: files}, err
+		return &tree{files: files, zips: t.zips}, err
 	}
 	root, err := t.root.OpenRoot(name)
 	if err != nil {
@@ -86,6 +89,11 @@ func (t *tree) open(name string) (*content, error) {
 	if onDisk, ok := f.(*os.File); ok && t.root != nil {
 		c.data, c.unmap, err = mapFile(onDisk, int(info.Size()))
 	} else {
+		if t.zips != nil {
+			if err := t.zips.admit(info); err != nil {
+				return nil, at(fault.Quote(name), err)
+			}
+		}
 		c.data, c.spent, err = readAligned(f, int(info.Size()))
 	}
 	if err != nil {
@@ -129,11 +137,11 @@ func (t *tree) openFile(name string) (fs.File, error) {
 func checkRegular(name string, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
-		return invalid(quote(name), "is a folder", "a file")
+		return invalid(fault.Quote(name), "is a folder", "a file")
 	case !info.Mode().IsRegular():
-		return invalid(quote(name), "is not a regular file", "a file")
+		return invalid(fault.Quote(name), "is not a regular file", "a file")
 	case info.Size() < 0 || info.Size() > math.MaxInt:
-		return tooLarge(quote(name), fmt.Sprintf("has %d bytes", info.Size()), "a file that fits the address space")
+		return tooLarge(fault.Quote(name), fmt.Sprintf("has %d bytes", info.Size()), "a file that fits the address space")
 	}
 	return nil
 }
@@ -141,13 +149,13 @@ func checkRegular(name string, info fs.FileInfo) error {
 // openError explains why a file of the tree could not be opened or read.
 func (t *tree) openError(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Error{Kind: ErrLoad, Where: quote(name), What: "is absent", Cause: fs.ErrNotExist}
+		return &Error{Kind: ErrLoad, Where: fault.Quote(name), What: "is absent", Cause: fs.ErrNotExist}
 	}
 	if link := t.linkOn(name); link != "" {
-		return &Error{Kind: ErrInvalid, Where: quote(name), Cause: bare(err),
-			What: quote(link) + " is a symbolic link", Want: "a copy of the file, since links may not leave the model's folder"}
+		return &Error{Kind: ErrInvalid, Where: fault.Quote(name), Cause: bare(err),
+			What: fault.Quote(link) + " is a symbolic link", Want: "a copy of the file, since links may not leave the model's folder"}
 	}
-	return &Error{Kind: ErrLoad, Where: quote(name), What: "cannot be read", Cause: bare(err)}
+	return &Error{Kind: ErrLoad, Where: fault.Quote(name), What: "cannot be read", Cause: bare(err)}
 }
 
 // linkOn returns the first symbolic link on the way to name, or nothing.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"coreml/internal/fault"
 	"coreml/internal/spec"
 	"coreml/tensor"
 )
@@ -24,11 +25,11 @@ func (m *Model) Blob(file string, offset uint64) (b Blob, err error) {
 	}
 	c := m.weights[path.Join(path.Dir(m.name), name)]
 	if c == nil {
-		return Blob{}, invalid(quote(file), "no value of the program refers to it", "a weight file of the model")
+		return Blob{}, invalid(fault.Quote(file), "no value of the program refers to it", "a weight file of the model")
 	}
 	b, err = readBlob(c.data, offset)
 	if err != nil {
-		return Blob{}, at(quote(file), err)
+		return Blob{}, at(fault.Quote(file), err)
 	}
 	return b, nil
 }
@@ -50,7 +51,7 @@ func (m *Model) checkModelWeights(s *spec.Model) error {
 	for _, name := range sortedKeys(program.GetFunctions()) {
 		f := program.GetFunctions()[name]
 		if err := m.checkFunctionWeights(f); err != nil {
-			return at("function "+quote(name), err)
+			return at("function "+fault.Quote(name), err)
 		}
 	}
 	return nil
@@ -104,7 +105,7 @@ func operationName(op *spec.Operation) string {
 	if len(op.GetOutputs()) > 0 {
 		name = op.GetOutputs()[0].GetName()
 	}
-	return fmt.Sprintf("operation %s (%s)", quote(name), quote(op.GetType()))
+	return fmt.Sprintf("operation %s (%s)", fault.Quote(name), fault.Quote(op.GetType()))
 }
 
 func (m *Model) checkOperationWeights(op *spec.Operation) error {
@@ -114,7 +115,7 @@ func (m *Model) checkOperationWeights(op *spec.Operation) error {
 	for _, name := range sortedKeys(op.GetInputs()) {
 		for _, binding := range op.GetInputs()[name].GetArguments() {
 			if err := m.checkValue(binding.GetValue()); err != nil {
-				return at("input "+quote(name), err)
+				return at("input "+fault.Quote(name), err)
 			}
 		}
 	}
@@ -124,7 +125,7 @@ func (m *Model) checkOperationWeights(op *spec.Operation) error {
 func (m *Model) checkValues(role string, values map[string]*spec.Value) error {
 	for _, name := range sortedKeys(values) {
 		if err := m.checkValue(values[name]); err != nil {
-			return at(role+" "+quote(name), err)
+			return at(role+" "+fault.Quote(name), err)
 		}
 	}
 	return nil
@@ -212,7 +213,7 @@ func (m *Model) openWeights(file string) error {
 	err = checkWeightFile(c)
 	if err != nil {
 		c.Close()
-		return at(quote(name), err)
+		return at(fault.Quote(name), err)
 	}
 	m.weights[name] = c
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/tensor"
 )
@@ -51,12 +52,12 @@ func wantBlock(c *graph.Call, b int, in, out []graph.Type) error {
 	}
 	for i, v := range block.Inputs {
 		if !compatible(in[i], v.Type) {
-			return fmt.Errorf("block %d: input %q: %v, want %v", b, v.Name, v.Type, in[i])
+			return fmt.Errorf("block %d: input %s: %v, want %v", b, fault.Quote(v.Name), v.Type, in[i])
 		}
 	}
 	for i, v := range block.Outputs {
 		if !compatible(v.Type, out[i]) {
-			return fmt.Errorf("block %d: output %q: %v, want %v", b, v.Name, v.Type, out[i])
+			return fmt.Errorf("block %d: output %s: %v, want %v", b, fault.Quote(v.Name), v.Type, out[i])
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ package picture
 import (
 	"fmt"
 	"image"
-	"image/color"
 	"math"
 
 	"coreml/internal/fault"
@@ -16,18 +15,17 @@ import (
 	"golang.org/x/image/draw"
 )
 
-// maxPixels bounds the images that are converted.
-const maxPixels = 64 << 20
-
 // ToTensor gives [1, 3, H, W] or [1, 1, H, W] in float32. An image of a size
-// that the constraint does not allow is cropped at its centre to the wanted
-// proportions and scaled. Alpha is left out; colours become gray by Rec. 601.
+// that the constraint does not allow is cropped at its centre to the proportions
+// of the nearest that it allows, and scaled. Alpha is left out: the colours are
+// those beneath it. They become gray by Rec. 601, and have 8 bits as in Core ML's
+// pixel buffers; only GRAYSCALE_FLOAT16 keeps what an image holds beyond them.
 func ToTensor(img image.Image, c *mlmodel.ImageConstraint) (*tensor.Tensor, error) {
-	b := img.Bounds()
-	if b.Empty() || b.Dx() > maxPixels/b.Dy() {
-		return nil, fmt.Errorf("an image of %d × %d: %w: want at most %d pixels", b.Dx(), b.Dy(), fault.Limit, maxPixels)
+	if err := Check(img); err != nil {
+		return nil, err
 	}
-	w, h := targetSize(c, b.Dx(), b.Dy())
+	b := img.Bounds()
+	w, h := nearest(c, b.Dx(), b.Dy())
 	if w <= 0 || h <= 0 || w > maxPixels/h {
 		return nil, fmt.Errorf("the model wants an image of %d × %d: %w", w, h, fault.Unsupported)
 	}
@@ -41,31 +39,10 @@ func ToTensor(img image.Image, c *mlmodel.ImageConstraint) (*tensor.Tensor, erro
 		return t, nil
 	case "GRAYSCALE", "GRAYSCALE_FLOAT16":
 		t := tensor.New(tensor.Float32, 1, 1, h, w)
-		grays(tensor.Data[float32](t), img)
+		grays(tensor.Data[float32](t), img, c.ColorSpace == "GRAYSCALE_FLOAT16")
 		return t, nil
 	}
 	return nil, fmt.Errorf("colour space %q: %w: want RGB, BGR, GRAYSCALE or GRAYSCALE_FLOAT16", c.ColorSpace, fault.Unsupported)
-}
-
-// targetSize is the allowed size nearest to the image's.
-func targetSize(c *mlmodel.ImageConstraint, w, h int) (int, int) {
-	for _, s := range c.EnumeratedSizes {
-		if s.Width == w && s.Height == h {
-			return w, h
-		}
-	}
-	if c.WidthRange != nil && c.HeightRange != nil {
-		return clamp(w, *c.WidthRange), clamp(h, *c.HeightRange)
-	}
-	return c.Width, c.Height
-}
-
-func clamp(n int, r mlmodel.Range) int {
-	n = max(n, r.Lower)
-	if r.Upper != mlmodel.Unbounded {
-		n = min(n, r.Upper)
-	}
-	return n
 }
 
 func cropAndScale(img image.Image, w, h int) image.Image {
@@ -77,7 +54,10 @@ func cropAndScale(img image.Image, w, h int) image.Image {
 		ch = max(1, cw*h/w)
 	}
 	x, y := b.Min.X+(b.Dx()-cw)/2, b.Min.Y+(b.Dy()-ch)/2
-	dst := image.NewNRGBA(image.Rect(0, 0, w, h))
+	dst := image.NewRGBA64(image.Rect(0, 0, w, h))
+	if o, ok := img.(interface{ Opaque() bool }); !ok || !o.Opaque() {
+		img = withoutAlpha(img)
+	}
 	draw.BiLinear.Scale(dst, dst.Bounds(), img, image.Rect(x, y, x+cw, y+ch), draw.Src, nil)
 	return dst
 }
@@ -89,42 +69,32 @@ func colours(dst []float32, img image.Image, bgr bool) {
 	if bgr {
 		r, bl = bl, r
 	}
-	i := 0
+	from, i := withoutAlpha(img), 0
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
-			p := nrgba(img, x, y)
-			r[i], g[i], bl[i] = float32(p.R), float32(p.G), float32(p.B)
+			p := from.RGBA64At(x, y)
+			r[i], g[i], bl[i] = float32(p.R>>8), float32(p.G>>8), float32(p.B>>8)
 			i++
 		}
 	}
 }
 
-func nrgba(img image.Image, x, y int) color.NRGBA {
-	if m, ok := img.(*image.NRGBA); ok {
-		return m.NRGBAAt(x, y)
-	}
-	return color.NRGBAModel.Convert(img.At(x, y)).(color.NRGBA)
-}
-
-func grays(dst []float32, img image.Image) {
+// grays has 8 bits, or with fine all 16 on the scale of 8.
+func grays(dst []float32, img image.Image, fine bool) {
 	b := img.Bounds()
-	i := 0
+	from, i := withoutAlpha(img), 0
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
-			dst[i] = gray(img, x, y)
+			p := from.RGBA64At(x, y)
+			g := (19595*uint32(p.R) + 38470*uint32(p.G) + 7471*uint32(p.B) + 1<<15) >> 16
+			if fine {
+				dst[i] = float32(g) / 257
+			} else {
+				dst[i] = float32(g >> 8)
+			}
 			i++
 		}
 	}
-}
-
-func gray(img image.Image, x, y int) float32 {
-	switch m := img.(type) {
-	case *image.Gray:
-		return float32(m.GrayAt(x, y).Y)
-	case *image.Gray16:
-		return float32(m.Gray16At(x, y).Y) / 257
-	}
-	return float32(color.GrayModel.Convert(img.At(x, y)).(color.Gray).Y)
 }
 
 // FromTensor makes an image of a result of shape [1, 3, H, W] or [1, 1, H, W]:
