@@ -116,7 +116,7 @@ func magnitude(r verify.Result) float64 {
 	if r.Worst == nil {
 		return 0
 	}
-	return r.Worst.Error
+	return float64(r.Worst.Error)
 }
 
 // printOps prints the operators with failures, the most failures first.
