@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"image"
 	"image/color"
@@ -50,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"picture":     makePicture,
 			"npz":         makeNpz,
 			"unsupported": makeUnsupported,
+			"drop":        dropKey,
 			"exitcode":    checkExitCode,
 			"awaitstatus": awaitStatus,
 		},
@@ -125,6 +127,16 @@ func unsupportedModel() *spec.Model {
 	return &spec.Model{SpecificationVersion: 8,
 		Description: &spec.ModelDescription{Input: []*spec.FeatureDescription{feature("x")}, Output: []*spec.FeatureDescription{feature("y")}},
 		Type:        &spec.Model_MlProgram{MlProgram: &spec.Program{Version: 1, Functions: map[string]*spec.Function{"main": f}}}}
+}
+
+// dropKey removes a key from the object in a JSON file: drop FILE KEY.
+func dropKey(ts *testscript.TestScript, _ bool, args []string) {
+	var object map[string]json.RawMessage
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &object))
+	delete(object, args[1])
+	b, err := json.Marshal(object)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
 }
 
 // checkExitCode runs a command that has to end so: exitcode N coreml ARGS…

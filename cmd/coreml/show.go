@@ -83,7 +83,7 @@ type report struct {
 }
 
 func show(w io.Writer, m *mlmodel.Model, path string, asJSON bool) error {
-	r := &report{Description: m.Description, Operators: listing.Ops(m.Spec), Weights: listing.Weights(m.Spec)}
+	r := &report{Description: m.Description, Operators: listing.Ops(m.Spec, ""), Weights: listing.Weights(m.Spec)}
 	for _, f := range r.Weights {
 		r.WeightBytes += f.Bytes
 	}

@@ -91,7 +91,9 @@ func open(name string, weights bool) (*Model, error) {
 
 // OpenFS reads a model like Open, from a file system and to memory. It can
 // leave fsys no more than fsys itself allows.
-func OpenFS(fsys fs.FS, name string) (*Model, error) {
+func OpenFS(fsys fs.FS, name string) (*Model, error) { return openFS(fsys, name, true) }
+
+func openFS(fsys fs.FS, name string, weights bool) (*Model, error) {
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
@@ -105,7 +107,7 @@ func OpenFS(fsys fs.FS, name string) (*Model, error) {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
 	}
 	m := &Model{where: name, tree: &tree{files: files}, name: base}
-	if err := m.read(true); err != nil {
+	if err := m.read(weights); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -11,8 +11,7 @@ import (
 	"path/filepath"
 
 	"coreml/internal/atomicfile"
-	"coreml/internal/graph"
-	"coreml/internal/lower"
+	"coreml/internal/listing"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -71,7 +70,7 @@ func (r *Recording) write(dir, id string) error {
 	}
 	b, err := json.MarshalIndent(recorded{
 		ID: id, Kind: kind, ModelType: m.Description.ModelType, SpecVersion: m.Description.SpecVersion, Group: "recorded",
-		Ops: countOps(m, r.Function), Function: r.Function, Source: r.By,
+		Ops: CountOps(m, r.Function), Function: r.Function, Source: r.By,
 		Note:  "what came out when it was recorded, with the default tolerance",
 		Calls: calls,
 	}, "", " ")
@@ -164,7 +163,7 @@ func (s *side) values(f tensor.Features) (map[string]json.RawMessage, error) {
 		if err != nil {
 			return nil, fmt.Errorf("feature %q: %w", name, err)
 		}
-		b := quoteNonFinite(v.appendJSON(nil))
+		b := QuoteNonFinite(v.appendJSON(nil))
 		b = b[:len(b)-1]
 		if t != nil {
 			if s.arrays == nil {
@@ -220,13 +219,11 @@ func largest(t *tensor.Tensor) float64 {
 	return m
 }
 
-// countOps counts the operators of a program; nil for other models.
-func countOps(m *mlmodel.Model, function string) map[string]int {
-	f, err := lower.Graph(m, function)
+// CountOps counts the operators of a function, and layers; nil if there is no such function.
+func CountOps(m *mlmodel.Model, function string) map[string]int {
+	f, err := m.Description.FunctionNamed(function)
 	if err != nil {
 		return nil
 	}
-	n := map[string]int{}
-	f.Body.Walk(func(x *graph.Node) { n[x.Op.Name]++ })
-	return n
+	return listing.Ops(m.Spec, f.Name)
 }
