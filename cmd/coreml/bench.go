@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -54,7 +55,9 @@ that long and at least that often and prints {"lat_ms":[…]}.`,
 				return printPeak(cmd.OutOrStdout(), o.json)
 			case len(args) == 0:
 				return usageError{fmt.Errorf("bench: no model given; coreml bench --help")}
-			case o.seconds <= 0 || o.seconds > 3600:
+			case o.peak:
+				return usageError{errors.New("bench: --peak measures the machine: want it without a MODEL")}
+			case !(o.seconds > 0 && o.seconds <= 3600):
 				return usageError{fmt.Errorf("--seconds %g: want more than 0, at most 3600", o.seconds)}
 			}
 			return bench(cmd, &o, args[0])
@@ -131,6 +134,9 @@ func prepare(ctx context.Context, o *benchFlags, path string) (*subject, error) 
 	opt, err := o.options()
 	if err == nil {
 		err = o.guardFlags.apply(&opt, os.Stderr)
+	}
+	if err == nil && o.Function != "" {
+		_, err = describeFunction(path, o.Function)
 	}
 	if err != nil {
 		return nil, err

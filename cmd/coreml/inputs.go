@@ -84,6 +84,9 @@ func parseInput(d *coreml.Feature, text string) (any, error) {
 	case mlmodel.TypeSequence:
 		return parseSequence(d, text)
 	}
+	if isMadeUp(text) {
+		return madeUp(d, text)
+	}
 	if v, ok, err := readArray(text); ok {
 		return v, err
 	}
@@ -144,7 +147,7 @@ func parseTensor(d *coreml.Feature, text string) (any, error) {
 		return takeShape(d, tensor.Of([]float64{f})), nil
 	}
 	if !strings.HasPrefix(text, "[") {
-		return nil, fmt.Errorf("%q: want a number, a list such as [1,2,3], or a file .npy or .npz:MEMBER%s", text, pictureHint(text))
+		return nil, fmt.Errorf("%q: want a number, a list such as [1,2,3], a file .npy or .npz:MEMBER, or random, zeros or ones%s", text, pictureHint(text))
 	}
 	var list any
 	if err := decodeJSON(text, &list); err != nil {

@@ -48,6 +48,23 @@ func (o *openFlags) options() (coreml.Options, error) {
 	return o.Options, nil
 }
 
+// describeFunction describes the function of a model that --function names, or its default.
+func describeFunction(path, name string) (*function, error) {
+	d, err := coreml.Describe(path)
+	if err != nil {
+		return nil, err
+	}
+	return functionNamed(d, name)
+}
+
+func functionNamed(d *coreml.Description, name string) (*function, error) {
+	f, err := d.FunctionNamed(name)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--function: %w", err)}
+	}
+	return f, nil
+}
+
 // within is ctx with the time limit, if there is one.
 func (o *openFlags) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	if o.timeout <= 0 {
