@@ -50,6 +50,9 @@ that long and at least that often and prints {"lat_ms":[…]}.`,
   coreml bench --peak`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNames(cmd.Flags(), "inputs", "dump"); err != nil {
+				return err
+			}
 			switch {
 			case len(args) == 0 && o.peak:
 				return printPeak(cmd.OutOrStdout(), o.json)
@@ -93,7 +96,7 @@ type subject struct {
 func bench(cmd *cobra.Command, o *benchFlags, path string) error {
 	s, err := prepare(cmd.Context(), o, path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	defer s.model.Close()
 	if o.dump != "" {
@@ -144,12 +147,11 @@ func prepare(ctx context.Context, o *benchFlags, path string) (*subject, error) 
 	start := time.Now()
 	m, err := coreml.Open(path, opt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	s := &subject{model: m, flags: o, load: time.Since(start)}
 	if err := s.begin(ctx); err != nil {
-		m.Close()
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
 	return s, nil
 }

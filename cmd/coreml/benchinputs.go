@@ -18,6 +18,12 @@ func benchInputs(f *function, file string) (calls []coreml.Features, sequence bo
 		in, err := madeUpInputs(f)
 		return []coreml.Features{in}, false, err
 	}
+	return readCalls(file)
+}
+
+// readCalls reads the calls in a file of --inputs: one, of a member for each input,
+// or a sequence, of members c<call>/<input>.
+func readCalls(file string) (calls []coreml.Features, sequence bool, err error) {
 	all, err := record.ReadFeatures(file)
 	if err != nil {
 		return nil, false, fmt.Errorf("--inputs: %w", err)

@@ -19,13 +19,18 @@ import (
 
 type function = mlmodel.Function
 
-// readInputs takes all of file, if there is one, and then the assignments.
-func readInputs(f *function, file string, assignments []string) (coreml.Features, error) {
+// readInputs takes the first call in file, if there is one, and then the
+// assignments. Further calls are told of on w.
+func readInputs(w io.Writer, f *function, file string, assignments []string) (coreml.Features, error) {
 	in := coreml.Features{}
 	if file != "" {
-		var err error
-		if in, err = record.ReadFeatures(file); err != nil {
-			return nil, fmt.Errorf("--inputs: %w", err)
+		calls, _, err := readCalls(file)
+		if err != nil {
+			return nil, err
+		}
+		in = calls[0]
+		if n := len(calls); n > 1 {
+			fmt.Fprintf(w, "--inputs %s: holds %d calls, as members c<call>/<input>; this is call 0\n", file, n)
 		}
 	}
 	given := map[string]bool{}

@@ -42,8 +42,8 @@ The VALUE of an input is
   a text                      text="hello", where the model wants a string
   a dictionary                features='{"rooms": 3}', where the model wants one
 
---inputs reads all inputs from an npz file, a member for each; --output writes all
-outputs to one. What is no array, such as a label, is described in the member
+--inputs reads all inputs from an npz file, a member for each (of members c0/NAME,
+c1/NAME, … those of call 0); --output writes all outputs to one. What is no array, such as a label, is described in the member
 __meta__ (JSON: name → kind and data). --output of a .npy, .png or .jpg file takes the
 only tensor or picture.`,
 		Example: `  coreml predict
@@ -55,6 +55,9 @@ only tensor or picture.`,
   coreml predict model.mlpackage x=x.npy --record testdata/mycase`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNames(cmd.Flags(), "audio", "inputs", "output", "state", "record"); err != nil {
+				return err
+			}
 			if len(args) == 0 || o.demoFlags.given() {
 				return predictEmbedded(cmd, &o, args)
 			}
@@ -86,11 +89,11 @@ func predict(cmd *cobra.Command, o *predictFlags, path string, assignments []str
 	if err != nil {
 		return err
 	}
-	in, err := readInputs(f, o.inputs, assignments)
+	in, err := readInputs(cmd.ErrOrStderr(), f, o.inputs, assignments)
 	if err != nil {
 		return err
 	}
-	if len(in) == 0 && wantsInput(f) {
+	if o.inputs == "" && len(assignments) == 0 && wantsInput(f) {
 		if err := tryOpen(path, opt); err != nil {
 			return fmt.Errorf("%s does not run here: %w", path, err)
 		}
@@ -172,10 +175,12 @@ func openState(m *coreml.Model, file string) (*coreml.State, coreml.Features, er
 	case errors.Is(err, fs.ErrNotExist):
 		f, err = coreml.Features{}, nil
 	case err == nil:
-		err = st.Load(f)
+		if err = st.Load(f); err != nil {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
 	}
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("--state %s: %w", file, err), st.Close())
+		return nil, nil, errors.Join(fmt.Errorf("--state: %w", err), st.Close())
 	}
 	return st, f, nil
 }

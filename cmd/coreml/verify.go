@@ -109,6 +109,9 @@ func (o *verifyFlags) check() error {
 	if err != nil {
 		return usageError{fmt.Errorf("--id: %w", err)}
 	}
+	if err := checkBackend(o.Open.Backend); err != nil {
+		return err
+	}
 	o.Keep = func(c *verify.Case) bool {
 		return id.MatchString(c.ID) && (c.Broken != nil || // of an unknown type
 			(o.modelType == "" || c.ModelType == o.modelType) && (o.op == "" || slices.Contains(c.Operators(), o.op)))

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/draw"
 	"io"
+	"io/fs"
 	"math"
 	"slices"
 	"sort"
@@ -27,8 +29,12 @@ const metaMember = "__meta__"
 // each array, and what [WriteFeatures] says of the rest.
 func ReadFeatures(name string) (tensor.Features, error) {
 	a, err := tensor.OpenNpz(name)
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return nil, err // which names it
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	f, err := DecodeFeatures(a.Tensors)
 	if err != nil {
