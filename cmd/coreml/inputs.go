@@ -35,14 +35,11 @@ func readInputs(w io.Writer, f *function, file string, assignments []string) (co
 	}
 	given := map[string]bool{}
 	for _, a := range assignments {
-		name, text, ok := strings.Cut(a, "=")
-		if !ok {
-			return nil, usageError{fmt.Errorf("argument %q: want NAME=VALUE; the model takes %s", a, inputNames(f))}
+		i, text, err := assignment(f, a)
+		if err != nil {
+			return nil, err
 		}
-		i := slices.IndexFunc(f.Inputs, func(d coreml.Feature) bool { return d.Name == name })
-		if i < 0 {
-			return nil, inputError{fmt.Errorf("input %q: the model takes %s", name, inputNames(f))}
-		}
+		name := f.Inputs[i].Name
 		if given[name] {
 			return nil, usageError{fmt.Errorf("input %q: given twice", name)}
 		}
@@ -54,6 +51,26 @@ func readInputs(w io.Writer, f *function, file string, assignments []string) (co
 		in[name] = v
 	}
 	return in, nil
+}
+
+// assignment finds the input that NAME=VALUE sets, and the value. A name may itself
+// have a =; then the longest one that fits is meant.
+func assignment(f *function, text string) (input int, value string, err error) {
+	input = -1
+	for i := range f.Inputs {
+		name := f.Inputs[i].Name
+		if rest, ok := strings.CutPrefix(text, name+"="); ok && (input < 0 || len(name) > len(f.Inputs[input].Name)) {
+			input, value = i, rest
+		}
+	}
+	name, _, ok := strings.Cut(text, "=")
+	switch {
+	case !ok:
+		err = usageError{fmt.Errorf("argument %q: want NAME=VALUE; the model takes %s", text, inputNames(f))}
+	case input < 0:
+		err = inputError{fmt.Errorf("input %q: the model takes %s", name, inputNames(f))}
+	}
+	return input, value, err
 }
 
 func inputNames(f *function) string {
