@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
 
 	"coreml"
 	"coreml/internal/mlmodel"
@@ -219,11 +221,31 @@ func fileName(s string) string {
 	return strings.NewReplacer("/", "_", "\\", "_", ":", "_").Replace(s)
 }
 
-// shellQuote quotes a word that a shell would not leave alone.
+// shellQuote quotes a word that a shell would not leave alone. What cannot be seen,
+// and might command the terminal, is written in the way of $'…'.
 func shellQuote(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@%+"
-	if s != "" && strings.Trim(s, plain) == "" {
+	hidden := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+	switch {
+	case s != "" && strings.Trim(s, plain) == "":
 		return s
+	case !strings.ContainsFunc(s, hidden):
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	q := "$'"
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case hidden(r):
+			for _, b := range []byte(s[:n]) {
+				q += fmt.Sprintf(`\x%02x`, b)
+			}
+		case r == '\'' || r == '\\':
+			q += `\` + string(r)
+		default:
+			q += string(r)
+		}
+		s = s[n:]
+	}
+	return q + "'"
 }

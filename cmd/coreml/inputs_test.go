@@ -115,7 +115,8 @@ func TestSummary(t *testing.T) {
 }
 
 func TestShellQuote(t *testing.T) {
-	for in, want := range map[string]string{"a/b.c": "a/b.c", "x=[1,2]": "'x=[1,2]'", "": "''", "it's": `'it'\''s'`} {
+	for in, want := range map[string]string{"a/b.c": "a/b.c", "x=[1,2]": "'x=[1,2]'", "": "''", "it's": `'it'\''s'`,
+		"a\nb'\\": `$'a\x0ab\'\\'`, "\x1b[31mgröße\xff": `$'\x1b[31mgröße\xff'`, "a b": "'a b'"} {
 		if got := shellQuote(in); got != want {
 			t.Errorf("shellQuote(%q) = %s, want %s", in, got, want)
 		}

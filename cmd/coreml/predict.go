@@ -43,9 +43,10 @@ The VALUE of an input is
   a dictionary                features='{"rooms": 3}', where the model wants one
 
 --inputs reads all inputs from an npz file, a member for each (of members c0/NAME,
-c1/NAME, … those of call 0); --output writes all outputs to one. What is no array, such as a label, is described in the member
-__meta__ (JSON: name → kind and data). --output of a .npy, .png or .jpg file takes the
-only tensor or picture.`,
+c1/NAME, … those of call 0); --output writes all outputs to one. What is no array,
+such as a label, is described in the member __meta__ (JSON: name → kind and data).
+--output of a .npy, .png or .jpg file takes the only tensor or picture. A command that
+fails leaves the --state file as it was.`,
 		Example: `  coreml predict
   coreml predict --audio song.wav
   coreml predict model.mlpackage
