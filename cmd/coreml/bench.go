@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -49,12 +50,17 @@ that long and at least that often and prints {"lat_ms":[…]}.`,
   coreml bench --peak`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNames(cmd.Flags(), "inputs", "dump"); err != nil {
+				return err
+			}
 			switch {
 			case len(args) == 0 && o.peak:
 				return printPeak(cmd.OutOrStdout(), o.json)
 			case len(args) == 0:
 				return usageError{fmt.Errorf("bench: no model given; coreml bench --help")}
-			case o.seconds <= 0 || o.seconds > 3600:
+			case o.peak:
+				return usageError{errors.New("bench: --peak measures the machine: want it without a MODEL")}
+			case !(o.seconds > 0 && o.seconds <= 3600):
 				return usageError{fmt.Errorf("--seconds %g: want more than 0, at most 3600", o.seconds)}
 			}
 			return bench(cmd, &o, args[0])
@@ -90,7 +96,7 @@ type subject struct {
 func bench(cmd *cobra.Command, o *benchFlags, path string) error {
 	s, err := prepare(cmd.Context(), o, path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	defer s.model.Close()
 	if o.dump != "" {
@@ -132,18 +138,20 @@ func prepare(ctx context.Context, o *benchFlags, path string) (*subject, error) 
 	if err == nil {
 		err = o.guardFlags.apply(&opt, os.Stderr)
 	}
+	if err == nil && o.Function != "" {
+		_, err = describeFunction(path, o.Function)
+	}
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
 	m, err := coreml.Open(path, opt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	s := &subject{model: m, flags: o, load: time.Since(start)}
 	if err := s.begin(ctx); err != nil {
-		m.Close()
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
 	return s, nil
 }

@@ -2,15 +2,11 @@ package main
 
 import (
 	"fmt"
-	"image"
-	"math/rand/v2"
 	"regexp"
 	"strconv"
 
 	"coreml"
-	"coreml/internal/mlmodel"
 	"coreml/internal/record"
-	"coreml/tensor"
 )
 
 var callMember = regexp.MustCompile(`^c([0-9]{1,6})/(.+)$`)
@@ -19,9 +15,15 @@ var callMember = regexp.MustCompile(`^c([0-9]{1,6})/(.+)$`)
 // values. Sequence: the file holds calls that belong together.
 func benchInputs(f *function, file string) (calls []coreml.Features, sequence bool, err error) {
 	if file == "" {
-		in, err := madeUp(f)
+		in, err := madeUpInputs(f)
 		return []coreml.Features{in}, false, err
 	}
+	return readCalls(file)
+}
+
+// readCalls reads the calls in a file of --inputs: one, of a member for each input,
+// or a sequence, of members c<call>/<input>.
+func readCalls(file string) (calls []coreml.Features, sequence bool, err error) {
 	all, err := record.ReadFeatures(file)
 	if err != nil {
 		return nil, false, fmt.Errorf("--inputs: %w", err)
@@ -52,69 +54,4 @@ func benchInputs(f *function, file string) (calls []coreml.Features, sequence bo
 		calls = append(calls, byCall[i])
 	}
 	return calls, true, nil
-}
-
-// madeUp gives every required input a value of its default shape, the same ones each time.
-func madeUp(f *function) (coreml.Features, error) {
-	r := rand.New(rand.NewPCG(1, 2))
-	in := coreml.Features{}
-	for i := range f.Inputs {
-		d := &f.Inputs[i]
-		if d.Optional {
-			continue
-		}
-		switch {
-		case d.Image != nil:
-			in[d.Name] = noise(r, d.Image)
-		case d.Type == mlmodel.TypeDouble:
-			in[d.Name] = 1.0
-		case d.Type == mlmodel.TypeInt64:
-			in[d.Name] = int64(1)
-		case d.Tensor != nil && d.Tensor.Shape != nil:
-			t, err := randomTensor(r, d.Tensor)
-			if err != nil {
-				return nil, fmt.Errorf("input %q: %w", d.Name, err)
-			}
-			in[d.Name] = t
-		default:
-			return nil, inputError{fmt.Errorf("input %q: no value can be made up for %s; give --inputs", d.Name, typeName(d))}
-		}
-	}
-	return in, nil
-}
-
-// maxMadeUp bounds the elements of a made-up input.
-const maxMadeUp = 1 << 28
-
-func randomTensor(r *rand.Rand, c *mlmodel.TensorConstraint) (*tensor.Tensor, error) {
-	n, ok := tensor.Elements(c.Shape)
-	if !ok || n > maxMadeUp {
-		return nil, inputError{fmt.Errorf("shape %v is too large to be made up; give --inputs", c.Shape)}
-	}
-	t, err := tensor.Make(tensor.Float32, c.Shape)
-	if err != nil {
-		return nil, err
-	}
-	v := tensor.Data[float32](t)
-	for i := range v {
-		v[i] = 1
-		if c.DType.IsFloat() {
-			v[i] = float32(r.NormFloat64())
-		}
-	}
-	if c.DType == tensor.Invalid {
-		return t, nil
-	}
-	return t.Convert(c.DType)
-}
-
-func noise(r *rand.Rand, c *mlmodel.ImageConstraint) image.Image {
-	img := image.NewNRGBA(image.Rect(0, 0, min(max(c.Width, 1), maxSide), min(max(c.Height, 1), maxSide/4)))
-	for i := range img.Pix {
-		img.Pix[i] = byte(r.Uint32())
-		if i%4 == 3 {
-			img.Pix[i] = 255
-		}
-	}
-	return img
 }

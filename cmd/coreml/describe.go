@@ -7,14 +7,21 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
 
 	"coreml"
 	"coreml/internal/mlmodel"
+	"coreml/tensor"
 )
 
 // printInputs lists what a model takes, and a command to copy.
-func printInputs(w io.Writer, path string, f *function, asJSON bool) error {
-	command := exampleCommand(path, f)
+func printInputs(w io.Writer, path, name string, f *function, asJSON bool) error {
+	args := exampleArgs(path, name, f)
+	command := "coreml"
+	for _, a := range args {
+		command += " " + shellQuote(a)
+	}
 	if asJSON {
 		return printJSON(w, struct {
 			Inputs  []coreml.Feature `json:"inputs"`
@@ -23,7 +30,17 @@ func printInputs(w io.Writer, path string, f *function, asJSON bool) error {
 	}
 	fmt.Fprintln(w, "The model wants these inputs:")
 	printFeatures(w, f.Inputs)
-	_, err := fmt.Fprintf(w, "\nFor example:\n  %s\n", command)
+	files := ""
+	for i := range f.Inputs {
+		if d := &f.Inputs[i]; !d.Optional && isMadeUp(exampleValue(d)) {
+			files += " " + shellQuote(d.Name+"="+exampleFile(d))
+		}
+	}
+	if files == "" {
+		_, err := fmt.Fprintf(w, "\nFor example:\n  %s\n", command)
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nFor example, with made-up values:\n  %s\n\nFiles of yours go in their place:%s\n", command, files)
 	return err
 }
 
@@ -136,24 +153,29 @@ func shapeText(s []int) string {
 	return strings.ReplaceAll(fmt.Sprint(s), " ", ", ")
 }
 
-// exampleCommand is a command line that gives each required input a value.
-func exampleCommand(path string, f *function) string {
-	s := "coreml predict " + shellQuote(path)
+// exampleArgs are a command line that gives each required input a value; name is
+// the function, "" the default one.
+func exampleArgs(path, name string, f *function) []string {
+	args := []string{"predict", path}
 	for i := range f.Inputs {
 		if d := &f.Inputs[i]; !d.Optional {
-			s += " " + shellQuote(d.Name+"="+exampleValue(d))
+			args = append(args, d.Name+"="+exampleValue(d))
 		}
 	}
-	if len(f.States) > 0 {
-		s += " --state state.npz"
+	if name != "" {
+		args = append(args, "--function", name)
 	}
-	return s
+	if len(f.States) > 0 {
+		args = append(args, "--state", "state.npz")
+	}
+	return args
 }
 
+// exampleValue needs no file, unless the shape is unknown.
 func exampleValue(d *coreml.Feature) string {
 	switch d.Type {
 	case mlmodel.TypeImage:
-		return "picture.jpg"
+		return fillRandom
 	case mlmodel.TypeString:
 		return "text"
 	case mlmodel.TypeInt64, mlmodel.TypeDouble:
@@ -170,18 +192,28 @@ func exampleValue(d *coreml.Feature) string {
 		return `["a","b"]`
 	}
 	if d.Tensor == nil || d.Tensor.Shape == nil {
-		return fileName(d.Name) + ".npy"
+		return exampleFile(d)
 	}
-	n := 1
-	for _, k := range d.Tensor.Shape {
-		if n *= k; n > 16 || n <= 0 {
-			return fileName(d.Name) + ".npy"
-		}
+	// An integer is often an index, and 0 is always one.
+	word, many := "1", fillRandom
+	if !isFloat(d.Tensor) {
+		word, many = "0", fillZeros
 	}
-	if n == 1 {
-		return "1"
+	switch n, ok := tensor.Elements(d.Tensor.Shape); {
+	case !ok || n > 16 || n == 0:
+		return many
+	case n > 1:
+		return "[" + word + strings.Repeat(","+word, n-1) + "]"
 	}
-	return "[1" + strings.Repeat(",1", n-1) + "]"
+	return word
+}
+
+// exampleFile is a file that holds a value.
+func exampleFile(d *coreml.Feature) string {
+	if d.Type == mlmodel.TypeImage {
+		return "picture.jpg"
+	}
+	return fileName(d.Name) + ".npy"
 }
 
 // fileName is a feature's name without what would make it a path.
@@ -189,11 +221,31 @@ func fileName(s string) string {
 	return strings.NewReplacer("/", "_", "\\", "_", ":", "_").Replace(s)
 }
 
-// shellQuote quotes a word that a shell would not leave alone.
+// shellQuote quotes a word that a shell would not leave alone. What cannot be seen,
+// and might command the terminal, is written in the way of $'…'.
 func shellQuote(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@%+"
-	if s != "" && strings.Trim(s, plain) == "" {
+	hidden := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+	switch {
+	case s != "" && strings.Trim(s, plain) == "":
 		return s
+	case !strings.ContainsFunc(s, hidden):
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	q := "$'"
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case hidden(r):
+			for _, b := range []byte(s[:n]) {
+				q += fmt.Sprintf(`\x%02x`, b)
+			}
+		case r == '\'' || r == '\\':
+			q += `\` + string(r)
+		default:
+			q += string(r)
+		}
+		s = s[n:]
+	}
+	return q + "'"
 }

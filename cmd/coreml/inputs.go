@@ -20,25 +20,27 @@ import (
 
 type function = mlmodel.Function
 
-// readInputs takes all of file, if there is one, and then the assignments.
-func readInputs(f *function, file string, assignments []string) (coreml.Features, error) {
+// readInputs takes the first call in file, if there is one, and then the
+// assignments. Further calls are told of on w.
+func readInputs(w io.Writer, f *function, file string, assignments []string) (coreml.Features, error) {
 	in := coreml.Features{}
 	if file != "" {
-		var err error
-		if in, err = record.ReadFeatures(file); err != nil {
-			return nil, fmt.Errorf("--inputs: %w", err)
+		calls, _, err := readCalls(file)
+		if err != nil {
+			return nil, err
+		}
+		in = calls[0]
+		if n := len(calls); n > 1 {
+			fmt.Fprintf(w, "--inputs %s: holds %d calls, as members c<call>/<input>; this is call 0\n", file, n)
 		}
 	}
 	given := map[string]bool{}
 	for _, a := range assignments {
-		name, text, ok := strings.Cut(a, "=")
-		if !ok {
-			return nil, usageError{fmt.Errorf("argument %q: want NAME=VALUE; the model takes %s", a, inputNames(f))}
+		i, text, err := assignment(f, a)
+		if err != nil {
+			return nil, err
 		}
-		i := slices.IndexFunc(f.Inputs, func(d coreml.Feature) bool { return d.Name == name })
-		if i < 0 {
-			return nil, inputError{fmt.Errorf("input %q: the model takes %s", name, inputNames(f))}
-		}
+		name := f.Inputs[i].Name
 		if given[name] {
 			return nil, usageError{fmt.Errorf("input %q: given twice", name)}
 		}
@@ -50,6 +52,26 @@ func readInputs(f *function, file string, assignments []string) (coreml.Features
 		in[name] = v
 	}
 	return in, nil
+}
+
+// assignment finds the input that NAME=VALUE sets, and the value. A name may itself
+// have a =; then the longest one that fits is meant.
+func assignment(f *function, text string) (input int, value string, err error) {
+	input = -1
+	for i := range f.Inputs {
+		name := f.Inputs[i].Name
+		if rest, ok := strings.CutPrefix(text, name+"="); ok && (input < 0 || len(name) > len(f.Inputs[input].Name)) {
+			input, value = i, rest
+		}
+	}
+	name, _, ok := strings.Cut(text, "=")
+	switch {
+	case !ok:
+		err = usageError{fmt.Errorf("argument %q: want NAME=VALUE; the model takes %s", text, inputNames(f))}
+	case input < 0:
+		err = inputError{fmt.Errorf("input %q: the model takes %s", name, inputNames(f))}
+	}
+	return input, value, err
 }
 
 func inputNames(f *function) string {
@@ -84,6 +106,9 @@ func parseInput(d *coreml.Feature, text string) (any, error) {
 		return parseDictionary(d, text)
 	case mlmodel.TypeSequence:
 		return parseSequence(d, text)
+	}
+	if isMadeUp(text) {
+		return madeUp(d, text)
 	}
 	if v, ok, err := readArray(text); ok {
 		return v, err
@@ -145,7 +170,7 @@ func parseTensor(d *coreml.Feature, text string) (any, error) {
 		return takeShape(d, tensor.Of([]float64{f})), nil
 	}
 	if !strings.HasPrefix(text, "[") {
-		return nil, fmt.Errorf("%q: want a number, a list such as [1,2,3], or a file .npy or .npz:MEMBER%s", text, pictureHint(text))
+		return nil, fmt.Errorf("%q: want a number, a list such as [1,2,3], a file .npy or .npz:MEMBER, or random, zeros or ones%s", text, pictureHint(text))
 	}
 	var list any
 	if err := decodeJSON(text, &list); err != nil {

@@ -64,6 +64,20 @@ func TestParseInput(t *testing.T) {
 	}
 }
 
+func TestAssignment(t *testing.T) {
+	f := &function{Inputs: []coreml.Feature{{Name: "x"}, {Name: "x=y"}, {Name: ""}}}
+	for text, want := range map[string]string{"x=1": "x 1", "x=": "x ", "x=y=2": "x=y 2", "x=z=2": "x z=2", "=3": " 3", "y=1": "", "x": ""} {
+		i, value, err := assignment(f, text)
+		got := ""
+		if err == nil {
+			got = f.Inputs[i].Name + " " + value
+		}
+		if got != want {
+			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
 func TestByteSize(t *testing.T) {
 	for text, want := range map[string]int64{"1": 1, "512MiB": 512 << 20, "2GB": 2e9, "1.5k": 1536, "3 GiB": 3 << 30, "7b": 7,
 		"": 0, "0": 0, "-1": 0, "x": 0, "MiB": 0, "1e30": 0, "NaN": 0} {
@@ -104,7 +118,8 @@ func TestSummary(t *testing.T) {
 }
 
 func TestShellQuote(t *testing.T) {
-	for in, want := range map[string]string{"a/b.c": "a/b.c", "x=[1,2]": "'x=[1,2]'", "": "''", "it's": `'it'\''s'`} {
+	for in, want := range map[string]string{"a/b.c": "a/b.c", "x=[1,2]": "'x=[1,2]'", "": "''", "it's": `'it'\''s'`,
+		"a\nb'\\": `$'a\x0ab\'\\'`, "\x1b[31mgröße\xff": `$'\x1b[31mgröße\xff'`, "a b": "'a b'"} {
 		if got := shellQuote(in); got != want {
 			t.Errorf("shellQuote(%q) = %s, want %s", in, got, want)
 		}

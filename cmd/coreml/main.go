@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"coreml"
 	"coreml/tensor"
@@ -75,7 +76,7 @@ Results go to stdout, everything else to stderr. Most commands print JSON with
 Exit codes:
   0  done
   1  a check failed
-  2  the command line is wrong
+  2  the command line is wrong, or names a function or a backend that there is not
   3  the model or an input is wrong
   4  the model is sound, but nothing here can run it; the message names the operator
   5  a file, memory, time or anything else around it is lacking`,
@@ -83,10 +84,12 @@ Exit codes:
   coreml predict model.mlpackage
   coreml predict model.mlpackage image=cat.jpg
   coreml bench model.mlpackage --profile`,
-		Version:       version(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:                    version(),
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		Args:                       unknownCommand,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cobra.EnableCommandSorting = false
 	for _, c := range commands {
@@ -94,17 +97,50 @@ Exit codes:
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {
 				if err := check(cmd, args); err != nil {
-					return usageError{fmt.Errorf("%s: %w; see coreml %s --help", cmd.Name(), err, cmd.Name())}
+					return seeHelp(cmd, err)
 				}
 				return nil
 			}
 		}
 		root.AddCommand(cmd)
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%s: %w; see coreml %[1]s --help", cmd.Name(), err)}
-	})
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return seeHelp(cmd, flagError(err)) })
 	return root
+}
+
+func seeHelp(cmd *cobra.Command, err error) error {
+	if cmd.HasParent() {
+		err = fmt.Errorf("%s: %w", cmd.Name(), err)
+	}
+	return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+}
+
+// unknownCommand refuses a command that there is not, with those that it may have been meant for.
+func unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	meant := "see coreml --help"
+	if names := root.SuggestionsFor(args[0]); len(names) > 0 {
+		meant = "did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return usageError{fmt.Errorf("unknown command %q; %s", args[0], meant)}
+}
+
+// flagValues say what a flag of a type wants.
+var flagValues = map[string]string{"int": "a whole number", "float64": "a number", "duration": "a time such as 500ms or 1m", "bool": "true or false"}
+
+// flagError says of a value that cannot be parsed what would be.
+func flagError(err error) error {
+	var value *pflag.InvalidValueError
+	if !errors.As(err, &value) {
+		return err
+	}
+	f := value.GetFlag()
+	if want := flagValues[f.Value.Type()]; want != "" {
+		return fmt.Errorf("--%s %q: want %s", f.Name, value.GetValue(), want)
+	}
+	return fmt.Errorf("--%s %w", f.Name, value.Unwrap())
 }
 
 // usageError is a command line that is wrong.

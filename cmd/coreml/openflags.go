@@ -45,7 +45,41 @@ func (o *openFlags) options() (coreml.Options, error) {
 		return o.Options, usageError{fmt.Errorf("--timeout %v: want 0 or more", o.timeout)}
 	}
 	o.MemoryLimit = int64(o.memory)
-	return o.Options, nil
+	return o.Options, checkBackend(o.Backend)
+}
+
+// checkNames refuses flags that name a file by nothing, as an unset variable of a shell does.
+func checkNames(f *pflag.FlagSet, flags ...string) error {
+	for _, name := range flags {
+		if l := f.Lookup(name); l.Changed && l.Value.String() == "" {
+			return usageError{fmt.Errorf("--%s: is empty, want a name", name)}
+		}
+	}
+	return nil
+}
+
+func checkBackend(name string) error {
+	if all := coreml.Backends(); name != "" && !slices.Contains(all, name) {
+		return usageError{fmt.Errorf("--backend %s: want %s", name, strings.Join(all, " or "))}
+	}
+	return nil
+}
+
+// describeFunction describes the function of a model that --function names, or its default.
+func describeFunction(path, name string) (*function, error) {
+	d, err := coreml.Describe(path)
+	if err != nil {
+		return nil, err
+	}
+	return functionNamed(d, name)
+}
+
+func functionNamed(d *coreml.Description, name string) (*function, error) {
+	f, err := d.FunctionNamed(name)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--function: %w", err)}
+	}
+	return f, nil
 }
 
 // within is ctx with the time limit, if there is one.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"image"
 	"io"
@@ -99,19 +100,22 @@ const firstValues = 8
 
 func printTensor(w io.Writer, name string, t *tensor.Tensor, whole int) {
 	fmt.Fprintf(w, "%s: %v %s", name, t.DType(), shapeText(t.Shape()))
-	v := float64s(t)
-	if len(v) <= whole {
-		if text, ok := graph.Brackets(numbers(v, t.DType()), t.Shape()); ok {
+	if t.Len() <= whole {
+		if text, ok := graph.Brackets(words(t, t.Len()), t.Shape()); ok {
 			fmt.Fprintf(w, " = %s\n", text)
 			return
 		}
 	}
-	s := summarise(v)
-	fmt.Fprintf(w, "\n  min %.6g, max %.6g, mean %.6g", s.min, s.max, s.mean)
+	s := summarise(float64s(t))
+	least, most := fmt.Sprintf("%.6g", s.min), fmt.Sprintf("%.6g", s.max)
+	if t.DType().IsInt() {
+		least, most = fmt.Sprintf("%.0f", s.min), fmt.Sprintf("%.0f", s.max)
+	}
+	fmt.Fprintf(w, "\n  min %s, max %s, mean %.6g", least, most, s.mean)
 	if s.nan > 0 {
 		fmt.Fprintf(w, ", NaN %d times", s.nan)
 	}
-	fmt.Fprintf(w, "\n  %s, …\n", strings.Join(numbers(v[:min(len(v), firstValues)], t.DType()), ", "))
+	fmt.Fprintf(w, "\n  %s, …\n", strings.Join(words(t, firstValues), ", "))
 }
 
 type summary struct {
@@ -137,7 +141,7 @@ func summarise(v []float64) summary {
 	return summary{math.NaN(), math.NaN(), math.NaN(), s.nan}
 }
 
-// float64s are a tensor's values; a program's integers have at most 32 bits, so that none loses any.
+// float64s are a tensor's values; integers of 64 bits lose their last digits.
 func float64s(t *tensor.Tensor) []float64 {
 	c, err := t.Convert(tensor.Float64)
 	if err != nil {
@@ -146,33 +150,54 @@ func float64s(t *tensor.Tensor) []float64 {
 	return tensor.Data[float64](c)
 }
 
-func numbers(v []float64, d tensor.DType) []string {
-	words := make([]string, len(v))
-	for i, x := range v {
-		words[i] = number(x, d)
+// words are the first n values of a tensor, with the digits that its type holds.
+func words(t *tensor.Tensor, n int) []string {
+	n = min(n, t.Len())
+	if t.DType().IsInt() {
+		return integers(t)[:n]
 	}
-	return words
+	l := make([]string, n)
+	for i, x := range float64s(t)[:n] {
+		switch t.DType() {
+		case tensor.Bool:
+			l[i] = strconv.FormatBool(x != 0)
+		case tensor.Float16:
+			l[i] = strconv.FormatFloat(x, 'g', 5, 64)
+		case tensor.Float32:
+			l[i] = strconv.FormatFloat(x, 'g', -1, 32)
+		default:
+			l[i] = strconv.FormatFloat(x, 'g', -1, 64)
+		}
+	}
+	return l
 }
 
-// number prints a value with the digits that its type holds.
-func number(x float64, d tensor.DType) string {
-	switch {
-	case d == tensor.Bool:
-		return strconv.FormatBool(x != 0)
-	case d == tensor.Float16:
-		return strconv.FormatFloat(x, 'g', 5, 64)
-	case d == tensor.Float32:
-		return strconv.FormatFloat(x, 'g', -1, 32)
+// integers are all values of a tensor of integers, exactly.
+func integers(t *tensor.Tensor) []string {
+	l := make([]string, 0, t.Len())
+	wide := tensor.UInt64
+	if t.DType().IsSigned() {
+		wide = tensor.Int64
 	}
-	return strconv.FormatFloat(x, 'g', -1, 64)
+	c, err := t.Convert(wide)
+	if err != nil {
+		panic("BUG: integers widen: " + err.Error())
+	}
+	for _, x := range tensor.Data[int64](c) {
+		l = append(l, strconv.FormatInt(x, 10))
+	}
+	for _, x := range tensor.Data[uint64](c) {
+		l = append(l, strconv.FormatUint(x, 10))
+	}
+	return l
 }
 
 // jsonTensor is a tensor in JSON; data is flat and row-major.
 type jsonTensor struct {
-	Type  string           `json:"type"`
-	DType string           `json:"dtype"`
-	Shape []int            `json:"shape"`
-	Data  []mlmodel.Number `json:"data"`
+	Type  string `json:"type"`
+	DType string `json:"dtype"`
+	Shape []int  `json:"shape"`
+	Data  any    `json:"data"`
 }
 
 type jsonImage struct {
@@ -201,7 +226,7 @@ func printOutputsJSON(w io.Writer, p *prediction) error {
 func jsonOutput(v any) any {
 	switch v := v.(type) {
 	case *tensor.Tensor:
-		return jsonTensor{"tensor", v.DType().String(), v.Shape(), finite(float64s(v))}
+		return jsonTensor{"tensor", v.DType().String(), v.Shape(), jsonNumbers(v)}
 	case image.Image:
 		return jsonImage{"image", v.Bounds().Dx(), v.Bounds().Dy()}
 	case string:
@@ -218,12 +243,20 @@ func jsonOutput(v any) any {
 	return jsonOther{"sequence", v}
 }
 
-func finite(v []float64) []mlmodel.Number {
-	out := make([]mlmodel.Number, len(v))
-	for i, x := range v {
-		out[i] = mlmodel.Number(x)
+// jsonNumbers are a tensor's values: integers as such, others as numbers that may be NaN.
+func jsonNumbers(t *tensor.Tensor) any {
+	if t.DType().IsInt() {
+		l := []json.Number{}
+		for _, x := range integers(t) {
+			l = append(l, json.Number(x))
+		}
+		return l
 	}
-	return out
+	l := []mlmodel.Number{}
+	for _, x := range float64s(t) {
+		l = append(l, mlmodel.Number(x))
+	}
+	return l
 }
 
 func dictionary[K string | int64](m map[K]float64) map[string]mlmodel.Number {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"image"
 	_ "image/gif"
-	"image/jpeg"
-	"image/png"
+	_ "image/jpeg"
+	_ "image/png"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,10 +17,7 @@ import (
 	_ "golang.org/x/image/tiff"
 	_ "golang.org/x/image/webp"
 
-	"coreml"
-	"coreml/internal/atomicfile"
 	"coreml/internal/fault"
-	"coreml/tensor"
 )
 
 // Limits of a picture, checked before its pixels are decoded.
@@ -56,40 +53,4 @@ func readPicture(name string) (image.Image, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return img, nil
-}
-
-// only is the single output that has type T.
-func only[T any](out coreml.Features, want string) (T, error) {
-	var found []T
-	for _, v := range out {
-		if x, ok := v.(T); ok {
-			found = append(found, x)
-		}
-	}
-	if len(found) != 1 {
-		var none T
-		return none, usageError{fmt.Errorf("--output: the model gives %d outputs that are %s, want 1; a .npz file takes all", len(found), want)}
-	}
-	return found[0], nil
-}
-
-func (p *prediction) savePicture(name, ending string) error {
-	img, err := only[image.Image](p.out, "a picture")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(name, func(w io.Writer) error {
-		if ending == "png" {
-			return png.Encode(w, img)
-		}
-		return jpeg.Encode(w, img, &jpeg.Options{Quality: 95})
-	})
-}
-
-func (p *prediction) saveTensor(name string) error {
-	t, err := only[*tensor.Tensor](p.out, "a tensor")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(name, func(w io.Writer) error { return tensor.WriteNpy(w, t) })
 }

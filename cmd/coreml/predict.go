@@ -4,17 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"coreml"
-	"coreml/internal/atomicfile"
-	"coreml/internal/mlmodel"
 	"coreml/internal/record"
 )
 
@@ -42,13 +37,16 @@ The VALUE of an input is
   a list                      x=[[1,2,3],[4,5,6]]; a flat list takes the input's shape
   an array of a NumPy file    x=x.npy, or x=batch.npz:member
   a picture                   image=cat.jpg (png, jpeg, gif, bmp, tiff, webp; cropped and scaled)
+  made up                     x=random, x=zeros or x=ones, the same each time, of the default
+                              shape, for tensors and pictures (integers are 0 or 1 at random)
   a text                      text="hello", where the model wants a string
   a dictionary                features='{"rooms": 3}', where the model wants one
 
---inputs reads all inputs from an npz file, a member for each; --output writes all
-outputs to one. What is no array, such as a label, is described in the member
-__meta__ (JSON: name → kind and data). --output of a .npy, .png or .jpg file takes the
-only tensor or picture.`,
+--inputs reads all inputs from an npz file, a member for each (of members c0/NAME,
+c1/NAME, … those of call 0); --output writes all outputs to one. What is no array,
+such as a label, is described in the member __meta__ (JSON: name → kind and data).
+--output of a .npy, .png or .jpg file takes the only tensor or picture. A command that
+fails leaves the --state file as it was.`,
 		Example: `  coreml predict
   coreml predict --audio song.wav
   coreml predict model.mlpackage
@@ -58,6 +56,9 @@ only tensor or picture.`,
   coreml predict model.mlpackage x=x.npy --record testdata/mycase`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNames(cmd.Flags(), "audio", "inputs", "output", "state", "record"); err != nil {
+				return err
+			}
 			if len(args) == 0 || o.demoFlags.given() {
 				return predictEmbedded(cmd, &o, args)
 			}
@@ -85,20 +86,23 @@ func predict(cmd *cobra.Command, o *predictFlags, path string, assignments []str
 	if err := o.guardFlags.apply(&opt, cmd.ErrOrStderr()); err != nil {
 		return err
 	}
-	d, err := coreml.Describe(path)
+	f, err := describeFunction(path, o.Function)
 	if err != nil {
 		return err
 	}
-	f, err := d.FunctionNamed(o.Function)
-	if err != nil {
-		return usageError{fmt.Errorf("--function: %w", err)}
-	}
-	in, err := readInputs(f, o.inputs, assignments)
+	in, err := readInputs(cmd.ErrOrStderr(), f, o.inputs, assignments)
 	if err != nil {
 		return err
 	}
-	if len(in) == 0 && wantsInput(f) {
-		return printInputs(cmd.OutOrStdout(), path, f, o.asJSON)
+	if o.inputs == "" && len(assignments) == 0 && wantsInput(f) {
+		if err := tryOpen(path, opt); err != nil {
+			return fmt.Errorf("%s does not run here: %w", path, err)
+		}
+		return printInputs(cmd.OutOrStdout(), path, o.Function, f, o.asJSON)
+	}
+	out, err := o.destination(f)
+	if err != nil {
+		return err
 	}
 	p, err := runOnce(cmd.Context(), path, opt, o, in)
 	if err != nil {
@@ -108,22 +112,7 @@ func predict(cmd *cobra.Command, o *predictFlags, path string, assignments []str
 	if p.dispatch.Fallback {
 		fmt.Fprintf(cmd.ErrOrStderr(), "answered by %s instead of %s: %s\n", p.dispatch.Backend, p.dispatch.Requested, p.dispatch.Reason)
 	}
-	if err := p.save(o); err != nil {
-		return err
-	}
-	if o.record != "" {
-		if err := p.record(o.record); err != nil {
-			return err
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "recorded; check with: coreml verify %s\n", shellQuote(o.record))
-	}
-	if o.asJSON {
-		return printOutputsJSON(cmd.OutOrStdout(), p)
-	}
-	if o.output == "" {
-		return printOutputs(cmd.OutOrStdout(), f, p.out, o.values)
-	}
-	return nil
+	return p.deliver(cmd, o, out)
 }
 
 // wantsInput reports whether a call without inputs must fail.
@@ -187,47 +176,12 @@ func openState(m *coreml.Model, file string) (*coreml.State, coreml.Features, er
 	case errors.Is(err, fs.ErrNotExist):
 		f, err = coreml.Features{}, nil
 	case err == nil:
-		err = st.Load(f)
+		if err = st.Load(f); err != nil {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
 	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("--state: %w", err), st.Close())
 	}
 	return st, f, nil
-}
-
-// save writes the files that the flags ask for.
-func (p *prediction) save(o *predictFlags) error {
-	if p.after != nil {
-		if err := writeFeatures(o.state, p.after, nil); err != nil {
-			return err
-		}
-	}
-	switch ending := strings.ToLower(o.output[strings.LastIndexByte(o.output, '.')+1:]); {
-	case o.output == "":
-		return nil
-	case ending == "png" || ending == "jpg" || ending == "jpeg":
-		return p.savePicture(o.output, ending)
-	case ending == "npy":
-		return p.saveTensor(o.output)
-	}
-	return writeFeatures(o.output, p.out, p.function.Outputs)
-}
-
-func writeFeatures(name string, f coreml.Features, d []coreml.Feature) error {
-	return atomicfile.Write(name, func(w io.Writer) error { return record.WriteFeatures(w, f, d) })
-}
-
-func (p *prediction) record(dir string) error {
-	if _, err := os.Lstat(dir); err == nil {
-		return usageError{fmt.Errorf("--record %s: it is there already", dir)}
-	}
-	m, err := mlmodel.Open(p.path)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	return record.Record(dir, record.Recording{
-		Model: m, Function: p.options.Function, By: "coreml " + version(),
-		In: p.in, Out: p.out, Before: p.before, After: p.after,
-	})
 }

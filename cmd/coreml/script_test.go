@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"image"
 	"image/color"
@@ -49,7 +50,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"picture":     makePicture,
 			"npz":         makeNpz,
-			"unsupported": makeUnsupported,
+			"program":     makeProgram,
+			"drop":        dropKey,
 			"exitcode":    checkExitCode,
 			"awaitstatus": awaitStatus,
 		},
@@ -101,30 +103,53 @@ func makeNpz(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(out.Close())
 }
 
-// makeUnsupported writes a sound program with an operator that nothing has: unsupported FILE.mlmodel.
-func makeUnsupported(ts *testscript.TestScript, _ bool, args []string) {
-	b, err := proto.Marshal(unsupportedModel())
+// makeProgram writes a program whose functions each are one operator of x:
+// program FILE.mlmodel FUNCTION=OPERATOR … The first function is the default.
+func makeProgram(ts *testscript.TestScript, _ bool, args []string) {
+	m := program(args[1])
+	for _, a := range args[2:] {
+		name, op, _ := strings.Cut(a, "=")
+		addFunction(m, name, op)
+	}
+	b, err := proto.Marshal(m)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
 }
 
-func unsupportedModel() *spec.Model {
+// program is a model of one function, FUNCTION=OPERATOR.
+func program(function string) *spec.Model {
+	name, op, _ := strings.Cut(function, "=")
+	m := &spec.Model{SpecificationVersion: 9, Description: &spec.ModelDescription{DefaultFunctionName: name},
+		Type: &spec.Model_MlProgram{MlProgram: &spec.Program{Version: 1, Functions: map[string]*spec.Function{}}}}
+	addFunction(m, name, op)
+	return m
+}
+
+func addFunction(m *spec.Model, name, op string) {
 	vector := &spec.ValueType{Type: &spec.ValueType_TensorType{TensorType: &spec.TensorType{
 		DataType: spec.DataType_FLOAT32, Rank: 1,
 		Dimensions: []*spec.Dimension{{Dimension: &spec.Dimension_Constant{Constant: &spec.Dimension_ConstantDimension{Size: 4}}}},
 	}}}
 	named := func(n string) *spec.NamedValueType { return &spec.NamedValueType{Name: n, Type: vector} }
-	feature := func(n string) *spec.FeatureDescription {
-		return &spec.FeatureDescription{Name: n, Type: &spec.FeatureType{Type: &spec.FeatureType_MultiArrayType{
-			MultiArrayType: &spec.ArrayFeatureType{Shape: []int64{4}, DataType: spec.ArrayFeatureType_FLOAT32}}}}
+	feature := func(n string) []*spec.FeatureDescription {
+		return []*spec.FeatureDescription{{Name: n, Type: &spec.FeatureType{Type: &spec.FeatureType_MultiArrayType{
+			MultiArrayType: &spec.ArrayFeatureType{Shape: []int64{4}, DataType: spec.ArrayFeatureType_FLOAT32}}}}}
 	}
-	op := &spec.Operation{Type: "frobnicate", Outputs: []*spec.NamedValueType{named("y")},
+	o := &spec.Operation{Type: op, Outputs: []*spec.NamedValueType{named("y")},
 		Inputs: map[string]*spec.Argument{"x": {Arguments: []*spec.Argument_Binding{{Binding: &spec.Argument_Binding_Name{Name: "x"}}}}}}
-	f := &spec.Function{Opset: "CoreML7", Inputs: []*spec.NamedValueType{named("x")},
-		BlockSpecializations: map[string]*spec.Block{"CoreML7": {Operations: []*spec.Operation{op}, Outputs: []string{"y"}}}}
-	return &spec.Model{SpecificationVersion: 8,
-		Description: &spec.ModelDescription{Input: []*spec.FeatureDescription{feature("x")}, Output: []*spec.FeatureDescription{feature("y")}},
-		Type:        &spec.Model_MlProgram{MlProgram: &spec.Program{Version: 1, Functions: map[string]*spec.Function{"main": f}}}}
+	m.GetMlProgram().Functions[name] = &spec.Function{Opset: "CoreML8", Inputs: []*spec.NamedValueType{named("x")},
+		BlockSpecializations: map[string]*spec.Block{"CoreML8": {Operations: []*spec.Operation{o}, Outputs: []string{"y"}}}}
+	m.Description.Functions = append(m.Description.Functions, &spec.FunctionDescription{Name: name, Input: feature("x"), Output: feature("y")})
+}
+
+// dropKey removes a key from the object in a JSON file: drop FILE KEY.
+func dropKey(ts *testscript.TestScript, _ bool, args []string) {
+	var object map[string]json.RawMessage
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &object))
+	delete(object, args[1])
+	b, err := json.Marshal(object)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
 }
 
 // checkExitCode runs a command that has to end so: exitcode N coreml ARGS…

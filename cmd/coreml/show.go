@@ -33,8 +33,11 @@ are used. --graph prints one function as it is run here.`,
   coreml show model.mlpackage --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if mil && asJSON || mil && graph || graph && asJSON {
+			switch {
+			case mil && asJSON || mil && graph || graph && asJSON:
 				return usageError{errors.New("show: want one of --mil, --graph and --json")}
+			case name != "" && !graph:
+				return usageError{errors.New("show: --function is of --graph; all functions are shown")}
 			}
 			m, err := mlmodel.Inspect(args[0])
 			if err != nil {
@@ -45,6 +48,9 @@ are used. --graph prints one function as it is run here.`,
 			case mil:
 				return listing.Print(w, m)
 			case graph:
+				if _, err := functionNamed(m.Description, name); err != nil {
+					return err
+				}
 				return printGraph(w, args[0], name)
 			default:
 				return show(w, m, args[0], asJSON)
@@ -83,11 +89,11 @@ type report struct {
 }
 
 func show(w io.Writer, m *mlmodel.Model, path string, asJSON bool) error {
-	r := &report{Description: m.Description, Operators: listing.Ops(m.Spec), Weights: listing.Weights(m.Spec)}
+	r := &report{Description: m.Description, Operators: listing.Ops(m.Spec, ""), Weights: listing.Weights(m.Spec)}
 	for _, f := range r.Weights {
 		r.WeightBytes += f.Bytes
 	}
-	if err := tryOpen(path); err != nil {
+	if err := tryOpen(path, coreml.Options{}); err != nil {
 		r.WhyNot = oneLine(err)
 	} else {
 		r.Runs = true
@@ -99,8 +105,8 @@ func show(w io.Writer, m *mlmodel.Model, path string, asJSON bool) error {
 }
 
 // tryOpen loads a model, which plans it, and lets go of it.
-func tryOpen(path string) error {
-	m, err := coreml.Open(path)
+func tryOpen(path string, o coreml.Options) error {
+	m, err := coreml.Open(path, o)
 	if err != nil {
 		return err
 	}
@@ -120,7 +126,7 @@ func (r *report) print(w io.Writer, path string) error {
 		functions = []mlmodel.Function{r.Function}
 	}
 	for i := range functions {
-		printFunction(w, &functions[i])
+		printFunction(w, &functions[i], len(functions) > 1 && functions[i].Name == r.Function.Name)
 	}
 	printPipeline(w, r.Pipeline, 1)
 	printCounts(w, r.Operators)
@@ -151,12 +157,15 @@ func printMetadata(w io.Writer, m *mlmodel.Metadata) {
 	}
 }
 
-func printFunction(w io.Writer, f *mlmodel.Function) {
+func printFunction(w io.Writer, f *mlmodel.Function, isDefault bool) {
 	fmt.Fprintln(w)
 	if f.Name != "" {
 		fmt.Fprintf(w, "function %s", f.Name)
 		if f.Opset != "" {
 			fmt.Fprintf(w, " (%s)", f.Opset)
+		}
+		if isDefault {
+			fmt.Fprint(w, ", the default")
 		}
 		fmt.Fprintln(w)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
@@ -16,82 +15,119 @@ import (
 	"coreml/internal/verify"
 )
 
+type verifyFlags struct {
+	verify.Options
+	id, modelType, op string
+	asJSON, verbose   bool
+	worst             int
+}
+
 func verifyCommand() *cobra.Command {
-	var o verify.Options
-	var match, modelType, op string
-	var asJSON, verbose bool
-	var show int
+	var o verifyFlags
 	c := &cobra.Command{
 		Use:   "verify CASES…",
 		Short: "Check recorded cases: models with inputs and expected outputs",
 		Long: `Verify runs recorded cases and compares what comes out with what was recorded.
-CASES are folders or zips that hold cases at any depth. A case that cannot be run
-has failed. The last line is "N passed, N failed, N skipped"; the exit code is 1
-if anything failed. Cases are recorded with "coreml predict --record DIR".`,
+CASES are folders or zips that hold cases at any depth. A case that cannot be read or
+run has failed, and so has one that expects nothing. The last line is "N passed,
+N failed, N skipped"; the exit code is 1 if anything failed, and 2 if the filters
+left nothing to check. Cases are recorded with "coreml predict --record DIR".`,
 		Example: "  coreml verify testdata/cases\n  coreml verify --tight --op conv cases.zip",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			keep, err := filter(match, modelType, op)
-			if err != nil {
-				return usageError{err}
-			}
-			o.Keep = keep
-			set, err := verify.Find(args...)
-			if err != nil {
-				return err
-			}
-			defer set.Close()
-			if verbose {
-				o.Each = func(r verify.Result) {
-					if r.Status == verify.Failed {
-						fmt.Fprintf(cmd.ErrOrStderr(), "FAILED %s: %s\n", r.ID, r.Reason)
-					}
-				}
-			}
-			start := time.Now()
-			results := verify.Run(cmd.Context(), set.Cases, o)
-			report := verify.Summarise(results)
-			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", " ")
-				err = enc.Encode(struct {
-					verify.Summary
-					Results []verify.Result `json:"results"`
-				}{report, results})
-			} else {
-				printSummary(cmd.OutOrStdout(), report, results, show, time.Since(start))
-			}
-			if err == nil && report.Failed > 0 {
-				err = failedError{}
-			}
-			return err
-		},
+		RunE:    func(cmd *cobra.Command, args []string) error { return runVerify(cmd, &o, args) },
 	}
 	f := c.Flags()
 	f.BoolVar(&o.Tight, "tight", false, "judge by the tolerances before the float16 relaxation")
-	f.StringVar(&match, "id", "", "only cases whose id matches this regular expression")
-	f.StringVar(&modelType, "type", "", "only cases of this model type, such as mlProgram")
-	f.StringVar(&op, "op", "", "only cases with this operator or layer")
+	f.StringVar(&o.id, "id", "", "only cases whose id matches this regular expression")
+	f.StringVar(&o.modelType, "type", "", "only cases of this model type, such as mlProgram")
+	f.StringVar(&o.op, "op", "", "only cases with this operator or layer")
 	f.IntVar(&o.Jobs, "jobs", 0, "cases at a time (default: one for each processor)")
 	f.IntVar(&o.Open.Threads, "threads", 1, "threads of each prediction")
 	f.DurationVar(&o.Timeout, "timeout", time.Minute, "time for one case")
 	f.StringVar(&o.Open.Backend, "backend", "", "cpu or reference (default cpu)")
-	f.BoolVar(&asJSON, "json", false, "print everything as JSON")
-	f.IntVar(&show, "worst", 20, "how many failures to show")
-	f.BoolVarP(&verbose, "verbose", "v", false, "print each failure as it happens, on stderr")
+	f.BoolVar(&o.asJSON, "json", false, "print everything as JSON")
+	f.IntVar(&o.worst, "worst", 20, "how many failures to show")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print each failure as it happens, on stderr")
 	return c
 }
 
-func filter(match, modelType, op string) (func(*verify.Case) bool, error) {
-	re, err := regexp.Compile(match)
-	if err != nil {
-		return nil, fmt.Errorf("--id: %w", err)
+func runVerify(cmd *cobra.Command, o *verifyFlags, args []string) error {
+	if err := o.check(); err != nil {
+		return err
 	}
-	return func(c *verify.Case) bool {
-		_, isOp := c.Ops[op]
-		_, isLayer := c.Layers[op]
-		return re.MatchString(c.ID) && (modelType == "" || c.ModelType == modelType) && (op == "" || isOp || isLayer)
-	}, nil
+	set, err := verify.Find(args...)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	if o.verbose {
+		o.Each = func(r verify.Result) {
+			if r.Status == verify.Failed {
+				fmt.Fprintf(cmd.ErrOrStderr(), "FAILED %s: %s\n%s", r.ID, r.Reason, r.Stack)
+			}
+		}
+	}
+	start := time.Now()
+	results := verify.Run(cmd.Context(), set.Cases, o.Options)
+	report := verify.Summarise(results)
+	if o.asJSON {
+		err = printJSON(cmd.OutOrStdout(), struct {
+			verify.Summary
+			Results []verify.Result `json:"results"`
+		}{report, results})
+	} else {
+		printSummary(cmd.OutOrStdout(), report, results, o.worst, time.Since(start))
+	}
+	stopped := cmd.Context().Err()
+	switch {
+	case err != nil:
+		return err
+	case stopped != nil && len(results) < len(set.Cases):
+		return fmt.Errorf("verify: stopped with %d of %d cases to go: %w", len(set.Cases)-len(results), len(set.Cases), stopped)
+	case report.Failed > 0:
+		return failedError{}
+	case report.Passed == 0:
+		return usageError{fmt.Errorf("verify: nothing to check: %s leaves none of %s", o.filters(), plural(len(set.Cases), "case"))}
+	}
+	return nil
+}
+
+// check refuses what makes no sense, and sets the filter.
+func (o *verifyFlags) check() error {
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"worst", o.worst}, {"jobs", o.Jobs}, {"threads", o.Open.Threads}} {
+		if f.value < 0 {
+			return usageError{fmt.Errorf("--%s %d: want 0 or more", f.name, f.value)}
+		}
+	}
+	if o.Timeout <= 0 {
+		return usageError{fmt.Errorf("--timeout %v: want more than 0", o.Timeout)}
+	}
+	id, err := regexp.Compile(o.id)
+	if err != nil {
+		return usageError{fmt.Errorf("--id: %w", err)}
+	}
+	if err := checkBackend(o.Open.Backend); err != nil {
+		return err
+	}
+	o.Keep = func(c *verify.Case) bool {
+		return id.MatchString(c.ID) && (c.Broken != nil || // of an unknown type
+			(o.modelType == "" || c.ModelType == o.modelType) && (o.op == "" || slices.Contains(c.Operators(), o.op)))
+	}
+	return nil
+}
+
+// filters are the flags that leave cases out, as they were given.
+func (o *verifyFlags) filters() string {
+	var words []string
+	for _, f := range [][2]string{{"--id", o.id}, {"--type", o.modelType}, {"--op", o.op}} {
+		if f[1] != "" {
+			words = append(words, f[0]+" "+shellQuote(f[1]))
+		}
+	}
+	return strings.Join(words, " with ")
 }
 
 func printSummary(w io.Writer, s verify.Summary, results []verify.Result, show int, took time.Duration) {
@@ -116,7 +152,7 @@ func magnitude(r verify.Result) float64 {
 	if r.Worst == nil {
 		return 0
 	}
-	return r.Worst.Error
+	return float64(r.Worst.Error)
 }
 
 // printOps prints the operators with failures, the most failures first.

@@ -133,9 +133,14 @@ func syncEntry(name string, d fs.DirEntry, err error) error {
 func create(target string, mode fs.FileMode) (*os.File, error) {
 	for range 100 {
 		f, err := os.OpenFile(target+"."+rand.Text()[:10]+".tmp", os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
-		if !errors.Is(err, fs.ErrExist) {
-			return f, err
+		if errors.Is(err, fs.ErrExist) {
+			continue
 		}
+		var file *fs.PathError
+		if errors.As(err, &file) {
+			file.Path = target // which the caller knows
+		}
+		return f, err
 	}
 	return nil, fmt.Errorf("atomicfile: %s: no temporary name is free", target)
 }

@@ -96,8 +96,10 @@ func TestFolder(t *testing.T) {
 }
 
 func TestMissingFolder(t *testing.T) {
-	if err := Write(filepath.Join(t.TempDir(), "no", "a"), text("x")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("error %v, want that the folder does not exist", err)
+	name := filepath.Join(t.TempDir(), "no", "a")
+	var file *os.PathError
+	if err := Write(name, text("x")); !errors.Is(err, os.ErrNotExist) || !errors.As(err, &file) || file.Path != name {
+		t.Errorf("error %v, want that the folder of %s does not exist", err, name)
 	}
 }
 

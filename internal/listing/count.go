@@ -13,12 +13,12 @@ import (
 	"coreml/tensor"
 )
 
-// Ops counts the operators of all functions of an ML Program, without const,
-// and the layers of networks; those of pipelines together. What is no operator's
-// name is quoted and cut.
-func Ops(m *spec.Model) map[string]int {
+// Ops counts the operators of a function of an ML Program, or of all if it is "",
+// without const, and the layers of networks; those of pipelines together. What is no
+// operator's name is quoted and cut.
+func Ops(m *spec.Model, function string) map[string]int {
 	n := map[string]int{}
-	each(m, func(o *spec.Operation) {
+	each(m, function, func(o *spec.Operation) {
 		if o.GetType() != "const" {
 			n[fault.Name(o.GetType())]++
 		}
@@ -29,9 +29,12 @@ func Ops(m *spec.Model) map[string]int {
 	return n
 }
 
-// each calls the functions for every operation and every layer.
-func each(m *spec.Model, op func(*spec.Operation), layer func(*spec.NeuralNetworkLayer)) {
-	for _, f := range m.GetMlProgram().GetFunctions() {
+// each calls the functions for every operation, of one function or of all, and every layer.
+func each(m *spec.Model, function string, op func(*spec.Operation), layer func(*spec.NeuralNetworkLayer)) {
+	for name, f := range m.GetMlProgram().GetFunctions() {
+		if function != "" && function != name {
+			continue
+		}
 		for _, b := range f.GetBlockSpecializations() {
 			eachOperation(b, op)
 		}
@@ -40,7 +43,7 @@ func each(m *spec.Model, op func(*spec.Operation), layer func(*spec.NeuralNetwor
 		eachLayer(l, layer)
 	}
 	for _, inner := range pipelineOf(m) {
-		each(inner, op, layer)
+		each(inner, "", op, layer)
 	}
 }
 
@@ -77,7 +80,7 @@ type Form struct {
 // What several functions share is counted once.
 func Weights(m *spec.Model) []Form {
 	c := &counter{forms: map[string]*Form{}, seen: map[place]bool{}}
-	each(m, c.operation, func(l *spec.NeuralNetworkLayer) {
+	each(m, "", c.operation, func(l *spec.NeuralNetworkLayer) {
 		if _, d := layerKind(l); d != nil {
 			c.params(l.ProtoReflect().Get(d).Message(), 0)
 		}

@@ -67,7 +67,7 @@ func TestProgram(t *testing.T) {
 	if got := print(t, m); got != want {
 		t.Errorf("printed\n%s\nwant\n%s", got, want)
 	}
-	if got := fmt.Sprint(Ops(m)); got != "map[constexpr_lut_to_dense:1 frobnicate:1]" {
+	if got := fmt.Sprint(Ops(m, "")); got != "map[constexpr_lut_to_dense:1 frobnicate:1]" {
 		t.Errorf("operators %s", got)
 	}
 	// What stands at one place of the file counts once.
@@ -92,7 +92,7 @@ func TestNetwork(t *testing.T) {
 	if got := print(t, m); got != want {
 		t.Errorf("printed\n%s\nwant\n%s", got, want)
 	}
-	if got := fmt.Sprint(Ops(m)); got != "map[activation:1 branch:1 innerProduct:1]" {
+	if got := fmt.Sprint(Ops(m, "")); got != "map[activation:1 branch:1 innerProduct:1]" {
 		t.Errorf("layers %s", got)
 	}
 	if got := fmt.Sprint(Weights(m)); got != "[{fp32 1 2 8}]" {
@@ -122,7 +122,7 @@ func TestOdd(t *testing.T) {
 	} {
 		m := model(t, text)
 		print(t, m)
-		Ops(m)
+		Ops(m, "")
 		Weights(m)
 	}
 }
@@ -178,7 +178,7 @@ func TestNamesArePrintable(t *testing.T) {
 	} {
 		m := model(t, strings.ReplaceAll(text, "NAME", name))
 		all := print(t, m)
-		for op := range Ops(m) {
+		for op := range Ops(m, "") {
 			all += op + "\n"
 		}
 		for _, f := range Weights(m) {

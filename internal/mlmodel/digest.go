@@ -18,15 +18,10 @@ import (
 // their list as sha256sum prints it, sorted by name, with names relative to the
 // package.
 func (m *Model) Digest() (string, error) {
-	names := slices.Collect(maps.Keys(m.weights))
-	names = append(names, m.name)
-	if m.whole {
-		var err error
-		if names, err = m.tree.fileNames(); err != nil {
-			return "", at(m.where, err)
-		}
+	names, err := m.files()
+	if err != nil {
+		return "", err
 	}
-	slices.Sort(names)
 	var list strings.Builder
 	for _, name := range names {
 		sum, err := m.tree.hash(name)
@@ -40,6 +35,21 @@ func (m *Model) Digest() (string, error) {
 	}
 	sum := sha256.Sum256([]byte(list.String()))
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// files are the sorted names in m.tree of what makes up the model: all of a
+// package, or the model file and its weights.
+func (m *Model) files() ([]string, error) {
+	names := slices.Collect(maps.Keys(m.weights))
+	names = append(names, m.name)
+	if m.whole {
+		var err error
+		if names, err = m.tree.fileNames(); err != nil {
+			return nil, at(m.where, err)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // fileNames are the names of all files under t.

@@ -97,7 +97,9 @@ func open(name string, weights bool) (*Model, error) {
 // there and 1 MiB; more is refused before it is read. Of an archive that is fsys
 // itself the sizes are checked, of one behind another file system they are
 // believed. Any other file system's sizes bound what is read of its files.
-func OpenFS(fsys fs.FS, name string) (*Model, error) {
+func OpenFS(fsys fs.FS, name string) (*Model, error) { return openFS(fsys, name, true) }
+
+func openFS(fsys fs.FS, name string, weights bool) (*Model, error) {
 	info, err := fs.Stat(fsys, name)
 	if err != nil {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
@@ -111,7 +113,7 @@ func OpenFS(fsys fs.FS, name string) (*Model, error) {
 		return nil, &Error{Kind: ErrLoad, Where: name, What: "cannot be opened", Cause: bare(err)}
 	}
 	m := &Model{where: name, tree: &tree{files: files, zips: newUnpacking(fsys)}, name: base}
-	if err := m.read(true); err != nil {
+	if err := m.read(weights); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -3,22 +3,19 @@ package mlmodel
 import (
 	"archive/zip"
 	"io"
-	"maps"
-	"slices"
 )
 
 // Pack writes the files of the model, those that Digest covers, as a zip archive
 // without compression. OpenFS of the archive and the name opens the same model.
 func (m *Model) Pack(w io.Writer) (name string, err error) {
-	names := slices.Collect(maps.Keys(m.weights))
-	names, name = append(names, m.name), m.name
+	names, err := m.files()
+	if err != nil {
+		return "", err
+	}
+	name = m.name
 	if m.whole {
-		if names, err = m.tree.fileNames(); err != nil {
-			return "", at(m.where, err)
-		}
 		name = "."
 	}
-	slices.Sort(names)
 	z := zip.NewWriter(w)
 	for _, n := range names {
 		if err := m.tree.pack(z, n); err != nil {

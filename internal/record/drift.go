@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 
 	"coreml/internal/backend"
@@ -32,7 +32,7 @@ func Drift(dir string, m *mlmodel.Model, function string, d backend.Drifted) err
 		return fmt.Errorf("record: %s: %w", dir, err)
 	}
 	return r.record(dir, func(dir string) error {
-		return errors.Join(os.WriteFile(filepath.Join(dir, "drift.json"), append(text, '\n'), 0o666),
+		return errors.Join(saveText(filepath.Join(dir, "drift.json"), append(text, '\n')),
 			saveFeatures(filepath.Join(dir, "got.npz"), d.Got), saveFeatures(filepath.Join(dir, "left.npz"), d.Left))
 	})
 }
@@ -41,9 +41,5 @@ func saveFeatures(name string, f tensor.Features) error {
 	if len(f) == 0 {
 		return nil
 	}
-	w, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(WriteFeatures(w, f, nil), w.Close())
+	return save(name, func(w io.Writer) error { return WriteFeatures(w, f, nil) })
 }

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/draw"
 	"io"
+	"io/fs"
 	"math"
 	"slices"
 	"sort"
@@ -27,8 +29,12 @@ const metaMember = "__meta__"
 // each array, and what [WriteFeatures] says of the rest.
 func ReadFeatures(name string) (tensor.Features, error) {
 	a, err := tensor.OpenNpz(name)
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return nil, err // which names it
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	f, err := DecodeFeatures(a.Tensors)
 	if err != nil {
@@ -44,7 +50,7 @@ func DecodeFeatures(arrays map[string]*tensor.Tensor) (tensor.Features, error) {
 		if t.DType() != tensor.UInt8 {
 			return nil, fmt.Errorf("member %s: %v: %w: want JSON in uint8", metaMember, t, fault.Invalid)
 		}
-		if err := json.Unmarshal(quoteNonFinite(t.Bytes()), &meta); err != nil {
+		if err := json.Unmarshal(QuoteNonFinite(t.Bytes()), &meta); err != nil {
 			return nil, fmt.Errorf("member %s: %w: %w", metaMember, fault.Invalid, err)
 		}
 	}
@@ -230,8 +236,11 @@ func appendNumber(b []byte, f float64) []byte {
 	return strconv.AppendFloat(b, f, 'g', -1, 64)
 }
 
-// quoteNonFinite puts NaN, Infinity and -Infinity outside strings into quotes.
-func quoteNonFinite(b []byte) []byte {
+// QuoteNonFinite puts NaN, Infinity and -Infinity outside strings into quotes.
+func QuoteNonFinite(b []byte) []byte {
+	if !bytes.Contains(b, []byte("NaN")) && !bytes.Contains(b, []byte("Infinity")) {
+		return b
+	}
 	var out []byte
 	inString := false
 	for i := 0; i < len(b); i++ {
@@ -263,7 +272,7 @@ func quoteNonFinite(b []byte) []byte {
 	return out
 }
 
-// float reads a number of JSON, or one of the words that quoteNonFinite quotes.
+// float reads a number of JSON, or one of the words that QuoteNonFinite quotes.
 func float(v any) (float64, bool) {
 	switch v := v.(type) {
 	case float64:

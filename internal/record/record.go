@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 
 	"coreml/internal/atomicfile"
-	"coreml/internal/graph"
-	"coreml/internal/lower"
+	"coreml/internal/listing"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -37,17 +37,21 @@ type Recording struct {
 }
 
 // Record makes the folder dir a case of the call: the model's copy, the inputs,
-// what came out, with the default tolerances. Dir must not exist; it appears when it is whole.
+// what came out, with the default tolerances. Dir must not exist; it appears when
+// it is whole. The folders above it are made.
 func Record(dir string, r Recording) error { return r.record(dir, func(string) error { return nil }) }
 
 // record makes a case, with what more adds to its folder.
 func (r *Recording) record(dir string, more func(dir string) error) error {
-	err := atomicfile.Folder(dir, func(tmp string) error {
-		if err := r.write(tmp, filepath.Base(dir)); err != nil {
-			return err
-		}
-		return more(tmp)
-	})
+	err := os.MkdirAll(filepath.Dir(filepath.Clean(dir)), 0o777)
+	if err == nil {
+		err = atomicfile.Folder(dir, func(tmp string) error {
+			if err := r.write(tmp, filepath.Base(dir)); err != nil {
+				return err
+			}
+			return more(tmp)
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("record: %s: %w", dir, err)
 	}
@@ -60,7 +64,7 @@ func (r *Recording) write(dir, id string) error {
 	if err != nil {
 		return err
 	}
-	kind, err := copyModel(filepath.Join(dir, "model"), m)
+	kind, err := m.Copy(dir, "model")
 	if err != nil {
 		return err
 	}
@@ -71,14 +75,14 @@ func (r *Recording) write(dir, id string) error {
 	}
 	b, err := json.MarshalIndent(recorded{
 		ID: id, Kind: kind, ModelType: m.Description.ModelType, SpecVersion: m.Description.SpecVersion, Group: "recorded",
-		Ops: countOps(m, r.Function), Function: r.Function, Source: r.By,
+		Ops: CountOps(m, r.Function), Function: r.Function, Source: r.By,
 		Note:  "what came out when it was recorded, with the default tolerance",
 		Calls: calls,
 	}, "", " ")
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(dir, "case.json"), append(b, '\n'), 0o666),
+	return errors.Join(saveText(filepath.Join(dir, "case.json"), append(b, '\n')),
 		in.save(filepath.Join(dir, "inputs.npz")), want.save(filepath.Join(dir, "expected.npz")))
 }
 
@@ -149,12 +153,24 @@ func (s *side) save(name string) error {
 	if len(s.arrays) == 0 {
 		return nil
 	}
-	f, err := os.Create(name)
+	return save(name, func(w io.Writer) error { return tensor.WriteNpz(w, nil, s.arrays) })
+}
+
+// save writes a file that must not be there: a weight of the model may have its name.
+func save(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriter(f)
-	return errors.Join(tensor.WriteNpz(w, nil, s.arrays), w.Flush(), f.Close())
+	return errors.Join(write(w), w.Flush(), f.Close())
+}
+
+func saveText(name string, text []byte) error {
+	return save(name, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
 }
 
 func (s *side) values(f tensor.Features) (map[string]json.RawMessage, error) {
@@ -164,7 +180,7 @@ func (s *side) values(f tensor.Features) (map[string]json.RawMessage, error) {
 		if err != nil {
 			return nil, fmt.Errorf("feature %q: %w", name, err)
 		}
-		b := quoteNonFinite(v.appendJSON(nil))
+		b := QuoteNonFinite(v.appendJSON(nil))
 		b = b[:len(b)-1]
 		if t != nil {
 			if s.arrays == nil {
@@ -220,13 +236,11 @@ func largest(t *tensor.Tensor) float64 {
 	return m
 }
 
-// countOps counts the operators of a program; nil for other models.
-func countOps(m *mlmodel.Model, function string) map[string]int {
-	f, err := lower.Graph(m, function)
+// CountOps counts the operators of a function, and layers; nil if there is no such function.
+func CountOps(m *mlmodel.Model, function string) map[string]int {
+	f, err := m.Description.FunctionNamed(function)
 	if err != nil {
 		return nil
 	}
-	n := map[string]int{}
-	f.Body.Walk(func(x *graph.Node) { n[x.Op.Name]++ })
-	return n
+	return listing.Ops(m.Spec, f.Name)
 }

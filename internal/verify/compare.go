@@ -6,16 +6,18 @@ import (
 	"math"
 	"slices"
 
+	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
 
 // Mismatch says how an output parts from what was expected.
 type Mismatch struct {
-	Call   int     `json:"call"`
-	Output string  `json:"output"`
-	What   string  `json:"what"`
-	Error  float64 `json:"error,omitempty"`    // the largest |got - want|
-	At     []int   `json:"position,omitempty"` // where it is
+	Call   int    `json:"call"`
+	Output string `json:"output"`
+	What   string `json:"what"`
+	At     []int  `json:"position,omitempty"` // where it is worst
+	// Error is |got - want| there; infinite where one of them is no finite number.
+	Error mlmodel.Number `json:"error,omitempty"`
 }
 
 func (m *Mismatch) String() string { return fmt.Sprintf("call %d, %s: %s", m.Call, m.Output, m.What) }
@@ -81,7 +83,7 @@ func (w *Want) compareScalar(got any, atol, rtol float64) *Mismatch {
 		limit = max(atol, 1e-9) + rtol*math.Abs(want)
 	}
 	if !within(g, want, limit) {
-		return &Mismatch{What: fmt.Sprintf("%v, want %v", g, want), Error: math.Abs(g - want)}
+		return &Mismatch{What: fmt.Sprintf("%v, want %v", g, want), Error: distance(g, want)}
 	}
 	return nil
 }
@@ -99,10 +101,6 @@ func number(v any) (float64, bool) {
 		}
 	}
 	return 0, false
-}
-
-func within(got, want, limit float64) bool {
-	return got == want || math.IsNaN(got) && math.IsNaN(want) || math.Abs(got-want) <= limit
 }
 
 func (w *Want) compareDict(got any, atol, rtol float64) *Mismatch {
@@ -127,7 +125,7 @@ func (w *Want) compareDict(got any, atol, rtol float64) *Mismatch {
 		if !ok {
 			return differ("no key %s", k)
 		}
-		if d := math.Abs(y - x); !within(y, x, max(atol, 1e-9)+rtol*math.Abs(x)) && (worst == nil || d > worst.Error) {
+		if d := distance(y, x); !within(y, x, max(atol, 1e-9)+rtol*math.Abs(x)) && (worst == nil || d > worst.Error) {
 			worst = &Mismatch{What: fmt.Sprintf("key %s is %g, want %g", k, y, x), Error: d}
 		}
 	}
@@ -236,11 +234,13 @@ func (w *Want) compareArray(got any, arrays map[string]*tensor.Tensor, atol, rto
 	}
 	switch w.Metric {
 	case "snr":
-		return w.compareNoise(g, e)
+		return w.compareNoise(g, e, es)
 	case "rel_max1":
-		return compareRelative(g, e, es, looseAtol)
+		scale := func(want float64) float64 { return max(math.Abs(want), 1) }
+		return compareEach(g, e, es, 0, scale, func(want float64) float64 { return looseAtol * scale(want) })
 	}
-	return w.compareClose(g, e, es, atol, rtol)
+	return compareEach(g, e, es, w.MismatchRatio, func(float64) float64 { return 1 },
+		func(want float64) float64 { return atol + rtol*math.Abs(want) })
 }
 
 func (w *Want) sameShape(got, want []int) bool {
@@ -260,73 +260,4 @@ func firstChannels(v []float64, s []int, n int) ([]float64, []int) {
 		out = append(out, v[i:i+n]...)
 	}
 	return out, []int{s[0], s[1], n}
-}
-
-func (w *Want) compareClose(g, e []float64, shape []int, atol, rtol float64) *Mismatch {
-	bad, worst, at := 0, -1.0, 0
-	for i, x := range e {
-		if within(g[i], x, atol+rtol*math.Abs(x)) {
-			continue
-		}
-		bad++
-		d := math.Abs(g[i] - x)
-		if math.IsNaN(d) {
-			d = math.Inf(1)
-		}
-		if d > worst {
-			worst, at = d, i
-		}
-	}
-	if float64(bad) <= w.MismatchRatio*float64(len(e)) {
-		return nil
-	}
-	m := &Mismatch{At: position(at, shape), What: fmt.Sprintf("%d of %d values differ; at %v %g, want %g", bad, len(e), position(at, shape), g[at], e[at])}
-	if !math.IsInf(worst, 0) {
-		m.Error = worst
-	}
-	return m
-}
-
-func position(i int, shape []int) []int {
-	p := make([]int, len(shape))
-	for d := len(shape) - 1; d >= 0; d-- {
-		p[d] = i % shape[d]
-		i /= shape[d]
-	}
-	return p
-}
-
-// compareRelative bounds |got - want| / max(|want|, 1).
-func compareRelative(g, e []float64, shape []int, limit float64) *Mismatch {
-	for i, x := range e {
-		if !within(g[i], x, limit*max(math.Abs(x), 1)) {
-			return &Mismatch{At: position(i, shape), Error: math.Abs(g[i] - x), What: fmt.Sprintf("at %v %g, want %g", position(i, shape), g[i], x)}
-		}
-	}
-	return nil
-}
-
-// compareNoise bounds the signal-to-noise ratios, in dB.
-func (w *Want) compareNoise(g, e []float64) *Mismatch {
-	var noise, power, peak float64
-	for i, x := range e {
-		d := g[i] - x
-		noise += d * d
-		power += x * x
-		peak = max(peak, x*x)
-	}
-	n := float64(len(e))
-	snr := 10 * math.Log10((power/n+1e-5)/(noise/n+1e-10))
-	psnr := 10 * math.Log10((peak+1e-5)/(noise/n+1e-10))
-	wantS, wantP := 20.0, 23.0
-	if w.SNR != nil {
-		wantS = *w.SNR
-	}
-	if w.PSNR != nil {
-		wantP = *w.PSNR
-	}
-	if !(snr >= wantS) || !(psnr >= wantP) {
-		return differ("SNR %.1f dB and PSNR %.1f dB, want %.1f and %.1f", snr, psnr, wantS, wantP)
-	}
-	return nil
 }

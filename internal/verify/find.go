@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"coreml/internal/fault"
 )
 
 // Set is an opened collection of cases.
@@ -26,7 +28,8 @@ func (s *Set) Close() error {
 }
 
 // Find collects the cases in folders and zips: a folder that is a case, that
-// holds cases at any depth, or that holds zips of cases. The caller closes the set.
+// holds cases at any depth, or that holds zips of cases. One whose case.json
+// cannot be read is Broken. The caller closes the set.
 func Find(paths ...string) (*Set, error) {
 	s := &Set{}
 	for _, p := range paths {
@@ -64,10 +67,14 @@ func (s *Set) add(p string) error {
 func (s *Set) addZip(p string) error {
 	z, err := zip.OpenReader(p)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p, err)
+		return fault.As(fault.Invalid, fmt.Errorf("%s: %w: want a folder or a zip of cases", p, err))
 	}
 	s.files = append(s.files, z)
-	return s.addFS(newZipFS(z))
+	info, err := os.Stat(p)
+	if err != nil {
+		return err
+	}
+	return s.addFS(newZipFS(z, info.Size()))
 }
 
 func (s *Set) addFS(fsys fs.FS) error {
@@ -92,9 +99,17 @@ func (s *Set) addFS(fsys fs.FS) error {
 	for _, d := range dirs {
 		c, err := Read(fsys, d)
 		if err != nil {
-			return err
+			c = &Case{ID: folderName(fsys, d), FS: fsys, Dir: d, Broken: err}
 		}
 		s.Cases = append(s.Cases, c)
 	}
 	return nil
 }
+
+// diskFS is a folder on disk that knows where it is.
+type diskFS string
+
+func (d diskFS) Open(name string) (fs.File, error) { return os.DirFS(string(d)).Open(name) }
+
+// path is the path of a file in the folder.
+func (d diskFS) path(name string) string { return filepath.Join(string(d), filepath.FromSlash(name)) }

@@ -1,15 +1,22 @@
 package verify
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"image"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
+	"coreml"
 	"coreml/internal/mlmodel"
 	"coreml/internal/record"
+	"coreml/internal/spec"
 	"coreml/tensor"
 )
 
@@ -58,5 +65,97 @@ func TestRecord(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, "case.json")); err != nil || !json.Valid(b) {
 		t.Errorf("case.json is no JSON (%v)", err)
+	}
+}
+
+// bareModel puts the network's model file and its weights side by side in a folder, without a package.
+func bareModel(t *testing.T) string {
+	t.Helper()
+	m := copyCase(t, network)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "weights"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "net.mlmodel")
+	for to, base := range map[string]string{name: "model.mlmodel", filepath.Join(dir, "weights", "weight.bin"): "weight.bin"} {
+		if err := os.WriteFile(to, find(t, m, base).Data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return name
+}
+
+// recordCase records a prediction of a model for zeros.
+func recordCase(t *testing.T, dir, model string) error {
+	t.Helper()
+	m, err := coreml.Open(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	in := coreml.Features{}
+	for _, f := range m.Description().Inputs {
+		in[f.Name] = tensor.New(tensor.Float32, f.Tensor.Shape...)
+	}
+	out, err := m.Predict(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := mlmodel.Open(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	return record.Record(dir, record.Recording{Model: file, By: "test", In: in, Out: out})
+}
+
+// TestRecordBareModel: the weights beside a model file are part of its case,
+// however it was named; folders above the case are made.
+func TestRecordBareModel(t *testing.T) {
+	model := bareModel(t)
+	for _, name := range []string{model, filepath.Dir(model)} {
+		dir := filepath.Join(t.TempDir(), "a", "b")
+		if err := recordCase(t, dir, name); err != nil {
+			t.Fatal(err)
+		}
+		if r := verdicts(t, dir)["b"]; r.Status != Passed {
+			t.Errorf("%s: %s %s, want the case to pass", name, r.Status, r.Reason)
+		}
+	}
+}
+
+// TestRecordWritesNothingOver: no weight of the model takes the place of a file of the case.
+func TestRecordWritesNothingOver(t *testing.T) {
+	model := bareModel(t)
+	b, err := os.ReadFile(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(spec.Model)
+	if err := proto.Unmarshal(b, m); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range m.GetMlProgram().GetFunctions() {
+		for _, o := range f.GetBlockSpecializations()[f.GetOpset()].GetOperations() {
+			for _, v := range o.GetAttributes() {
+				if v := v.GetBlobFileValue(); v != nil {
+					v.FileName = "@model_path/expected.npz"
+				}
+			}
+		}
+	}
+	if b, err = proto.Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	weights := filepath.Join(filepath.Dir(model), "weights", "weight.bin")
+	if err := errors.Join(os.WriteFile(model, b, 0o666), os.Rename(weights, filepath.Join(filepath.Dir(model), "expected.npz"))); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "case")
+	if err := recordCase(t, dir, model); err == nil || !errors.Is(err, fs.ErrExist) {
+		t.Errorf("%v, want that the file is there", err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("half a case is there")
 	}
 }

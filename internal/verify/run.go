@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"coreml"
-	"coreml/tensor"
 )
 
 // Status is how a case ended.
@@ -35,6 +32,7 @@ type Result struct {
 	Status    Status        `json:"status"`
 	Reason    string        `json:"reason,omitempty"` // of a failure, in a line
 	Worst     *Mismatch     `json:"worst,omitempty"`
+	Stack     string        `json:"stack,omitempty"` // of a panic
 	Time      time.Duration `json:"nanoseconds"`
 }
 
@@ -51,6 +49,7 @@ type Options struct {
 }
 
 // Run checks all cases, several at a time, and returns their results in order.
+// When ctx ends it stops, and leaves out the cases that had not ended by then.
 func Run(ctx context.Context, cases []*Case, o Options) []Result {
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
@@ -63,45 +62,50 @@ func Run(ctx context.Context, cases []*Case, o Options) []Result {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for range min(o.Jobs, max(1, len(cases))) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for i := range work {
-				results[i] = one(ctx, cases[i], o)
+				r := one(ctx, cases[i], o)
+				if r.Status == Failed && ctx.Err() != nil {
+					continue
+				}
+				results[i] = r
 				if o.Each != nil {
 					mu.Lock()
-					o.Each(results[i])
+					o.Each(r)
 					mu.Unlock()
 				}
 			}
-		}()
+		})
 	}
-	for i := range cases {
-		work <- i
+	for i := 0; i < len(cases) && ctx.Err() == nil; i++ {
+		select {
+		case work <- i:
+		case <-ctx.Done():
+		}
 	}
 	close(work)
 	wg.Wait()
-	return results
+	return slices.DeleteFunc(results, func(r Result) bool { return r.Status == "" })
 }
 
-func one(ctx context.Context, c *Case, o Options) Result {
-	r := Result{ID: c.ID, Group: c.Group, ModelType: c.ModelType, Status: Passed}
-	for op := range c.Ops {
-		r.Ops = append(r.Ops, op)
-	}
-	for l := range c.Layers {
-		r.Ops = append(r.Ops, l)
-	}
-	slices.Sort(r.Ops)
+// one checks a case. A panic is that case's failure.
+func one(ctx context.Context, c *Case, o Options) (r Result) {
+	r = Result{ID: c.ID, Group: c.Group, ModelType: c.ModelType, Status: Passed}
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			r.Status, r.Reason, r.Stack = Failed, fmt.Sprintf("panic: %v", p), string(debug.Stack())
+		}
+		r.Time = time.Since(start)
+	}()
 	if o.Keep != nil && !o.Keep(c) {
 		r.Status = Skipped
 		return r
 	}
+	r.Ops = c.Operators()
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	start := time.Now()
 	worst, err := c.check(ctx, o)
-	r.Time = time.Since(start)
 	if err != nil {
 		r.Status, r.Reason = Failed, reason(err)
 	}
@@ -119,142 +123,3 @@ func reason(err error) string {
 	}
 	return text
 }
-
-// open opens the case's model: from its path where it lies on disk, so that weights are mapped.
-func (c *Case) open(o coreml.Options) (*coreml.Model, error) {
-	if c.Function != "" {
-		o.Function = c.Function
-	}
-	if d, ok := c.FS.(diskFS); ok {
-		return coreml.Open(filepath.Join(string(d), filepath.FromSlash(c.Model())), o)
-	}
-	return coreml.OpenFS(c.FS, c.Model(), o)
-}
-
-// check runs the case. The mismatch is the worst one of all calls.
-func (c *Case) check(ctx context.Context, o Options) (*Mismatch, error) {
-	if c.Expect != "" {
-		return nil, c.checkExpectation(o)
-	}
-	m, err := c.open(o.Open)
-	if err != nil {
-		return nil, err
-	}
-	defer m.Close()
-	in, err := c.arrays("inputs.npz")
-	if err != nil {
-		return nil, err
-	}
-	want, err := c.arrays("expected.npz")
-	if err != nil {
-		return nil, err
-	}
-	t := &trial{c: c, m: m, in: in, want: want, o: o, states: map[int]*coreml.State{}}
-	for i := range c.Calls {
-		if err := t.call(ctx, i); err != nil {
-			return nil, fmt.Errorf("call %d: %w", i, err)
-		}
-	}
-	return t.worst, nil
-}
-
-// trial is a case on its way.
-type trial struct {
-	c        *Case
-	m        *coreml.Model
-	in, want map[string]*tensor.Tensor
-	o        Options
-	states   map[int]*coreml.State
-	worst    *Mismatch
-}
-
-func (t *trial) state(i *int) (*coreml.State, error) {
-	if i == nil {
-		return nil, nil
-	}
-	s := t.states[*i]
-	if s == nil {
-		var err error
-		if s, err = t.m.NewState(); err != nil {
-			return nil, err
-		}
-		t.states[*i] = s
-	}
-	return s, nil
-}
-
-func (t *trial) call(ctx context.Context, i int) error {
-	call := &t.c.Calls[i]
-	st, err := t.state(call.State)
-	if err != nil {
-		return err
-	}
-	in, err := features(call.Inputs, t.in)
-	if err != nil {
-		return err
-	}
-	out := tensor.Features{}
-	switch call.Type {
-	case "write_state":
-		return st.Load(in)
-	case "read_state":
-		out, err = st.Save()
-	case "predict", "":
-		err = t.m.PredictInto(ctx, in, out, st)
-	default:
-		err = fmt.Errorf("type %q: want predict, write_state or read_state", call.Type)
-	}
-	if err != nil {
-		return err
-	}
-	if t.o.Got != nil {
-		t.o.Got(t.c, i, out)
-	}
-	for name, w := range call.Expected {
-		got, ok := out[name]
-		m := differ("missing")
-		if ok {
-			m = w.compare(got, t.want, t.o.Tight, t.c.MixedFP16)
-		}
-		if m != nil && (t.worst == nil || m.Error > t.worst.Error) {
-			m.Call, m.Output = i, name
-			t.worst = m
-		}
-	}
-	return nil
-}
-
-func (c *Case) checkExpectation(o Options) error {
-	switch c.Expect {
-	case "refused":
-		m, err := c.open(o.Open)
-		if err == nil {
-			m.Close()
-			return fmt.Errorf("opened, want it refused: %s", c.Reason)
-		}
-		want := coreml.ErrUnsupported
-		if c.Reason == "weights absent" {
-			want = coreml.ErrLoad
-		}
-		if !errors.Is(err, want) {
-			return fmt.Errorf("refused with %w, want %v: %s", err, want, c.Reason)
-		}
-		return nil
-	case "describes":
-		if d, ok := c.FS.(diskFS); ok {
-			_, err := coreml.Describe(filepath.Join(string(d), filepath.FromSlash(c.Model())))
-			return err
-		}
-		m, err := c.open(o.Open)
-		if err == nil {
-			m.Close()
-		}
-		return err
-	}
-	return fmt.Errorf("expect %q: want refused or describes", c.Expect)
-}
-
-// diskFS is a folder on disk that knows where it is.
-type diskFS string
-
-func (d diskFS) Open(name string) (fs.File, error) { return os.DirFS(string(d)).Open(name) }

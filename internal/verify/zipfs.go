@@ -2,22 +2,33 @@ package verify
 
 import (
 	"archive/zip"
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"strings"
 	"time"
+
+	"coreml/internal/fault"
 )
 
 // zipFS is a zip of many folders as a file system whose look-ups do not depend
 // on the number of its files.
 type zipFS struct {
+	size  uint64 // of the zip
 	files map[string]*zip.File
 	dirs  map[string][]fs.DirEntry
 }
 
-func newZipFS(z *zip.ReadCloser) *zipFS {
-	f := &zipFS{files: map[string]*zip.File{}, dirs: map[string][]fs.DirEntry{}}
+// A file of more than freeSize bytes may be at most maxRatio times as large as
+// what is packed of it, which the zip has to hold.
+const (
+	maxRatio = 100
+	freeSize = 1 << 20
+)
+
+func newZipFS(z *zip.ReadCloser, size int64) *zipFS {
+	f := &zipFS{size: uint64(size), files: map[string]*zip.File{}, dirs: map[string][]fs.DirEntry{}}
 	for _, e := range z.File {
 		name := path.Clean(strings.TrimSuffix(e.Name, "/"))
 		if e.FileInfo().IsDir() || !fs.ValidPath(name) || f.files[name] != nil {
@@ -52,6 +63,10 @@ func (f *zipFS) caseDirs() []string {
 // Open implements fs.FS.
 func (f *zipFS) Open(name string) (fs.File, error) {
 	if e := f.files[name]; e != nil {
+		if packed := min(e.CompressedSize64, f.size); e.UncompressedSize64 > freeSize && e.UncompressedSize64/maxRatio > packed {
+			err := fmt.Errorf("%w: %d bytes packed in %d, want at most %d times as many", fault.Limit, e.UncompressedSize64, packed, maxRatio)
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
 		r, err := e.Open()
 		return zipFile{r, e}, err
 	}
