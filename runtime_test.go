@@ -262,7 +262,7 @@ func TestCancelledBetweenSteps(t *testing.T) {
 }
 
 // endless reads and writes a state, and loops for ever where go is true.
-func endless(t *testing.T) *coreml.Model {
+func endless(t *testing.T, o ...coreml.Options) *coreml.Model {
 	t.Helper()
 	half := testkit.F32("s", 4)
 	m, err := coreml.OpenFS(testkit.Program{
@@ -276,7 +276,7 @@ func endless(t *testing.T) *coreml.Model {
 				{In: vars{testkit.I32("a")}, Ops: []op{{Type: "greater", In: args{"x": "%a", "y": 0}, Out: vars{testkit.B("on")}}}, Out: []string{"on"}},
 				{In: vars{testkit.I32("b")}, Ops: []op{{Type: "mul", In: args{"x": "%b", "y": 1}, Out: vars{testkit.I32("c")}}}, Out: []string{"c"}},
 			}},
-		}}.FS(), testkit.ModelFile)
+		}}.FS(), testkit.ModelFile, o...)
 	if err != nil {
 		t.Fatal(err)
 	}
