@@ -253,7 +253,7 @@ func listed(fsys fs.FS, name string, size int) error {
 	if err := listing.Print(&text, m); err != nil {
 		return err
 	}
-	listing.Ops(m.Spec)
+	listing.Ops(m.Spec, "")
 	listing.Weights(m.Spec)
 	if most := 128*size + 4<<10; text.Len() > most {
 		return fmt.Errorf("listing: %d bytes of text for a file of %d, want at most %d", text.Len(), size, most)

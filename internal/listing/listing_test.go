@@ -141,14 +141,15 @@ func constant(value string, sizes ...int) string {
 
 // TestHostileConstants: the sizes of a constant without elements say nothing about how long its text is.
 func TestHostileConstants(t *testing.T) {
+	long := strings.Repeat(`values: "`+strings.Repeat("a", 300)+`" `, 5)
 	for _, c := range []struct{ model, want string }{
 		{constant("", 1<<20, 1<<20, 1<<24), "tensor<string, [1048576, 1048576, 16777216]> c = const(…)\n  y(z = (c, c))"},
 		{constant("", 1000, 1000, 0), "y(z = ([], []))"},
 		{constant("", 0), "y(z = ([], []))"},
 		{constant(`values: "a"`, 1000, 1000, 0), "c = const(…)"},
 		{constant(`values: "a"`, 1, 1, 1), `y(z = ([[["a"]]], [[["a"]]]))`},
-		{constant(`values: "` + strings.Repeat("a", 300) + `"`), "c = const(\"aaa"},
-		{constant(`values: "` + strings.Repeat("a", 300) + `"`), "y(z = (c, c))"},
+		{constant(long, 5), "c = const([\"aaa"},
+		{constant(long, 5), "y(z = (c, c))"},
 	} {
 		m := model(t, c.model)
 		got := print(t, m)
