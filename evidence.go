@@ -9,9 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/internal/record"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 )
 
 // maxEvidence bounds the cases that a process tries to keep of one model in one folder.
@@ -48,7 +49,7 @@ type evidence struct {
 }
 
 // keep has the case written, if there is room for it.
-func (e *evidence) keep(d Drift) {
+func (e *evidence) keep(d backend.Drifted) {
 	dir := e.g.o.Shadow.Evidence
 	model := e.g.file.Path
 	if model == "" {
@@ -66,7 +67,7 @@ func (e *evidence) keep(d Drift) {
 	})
 }
 
-func (e *evidence) write(dir string, d Drift) {
+func (e *evidence) write(dir string, d backend.Drifted) {
 	start := time.Now()
 	name := filepath.Join(dir, "drift-"+d.At.UTC().Format("20060102T150405")+"-"+strings.ToLower(rand.Text()[:6]))
 	err := os.MkdirAll(dir, 0o755)

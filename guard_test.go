@@ -16,7 +16,7 @@ import (
 
 	"coreml"
 	"coreml/internal/status"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

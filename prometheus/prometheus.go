@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"coreml"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 )
 
 // bounds of the histograms' buckets, in seconds.

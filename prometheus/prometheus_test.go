@@ -15,7 +15,7 @@ import (
 
 	"coreml"
 	"coreml/internal/fault"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 )
 
 // scrape gathers as text and reads it with Prometheus' own parser.

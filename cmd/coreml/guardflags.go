@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"coreml"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 )
 
 // guardFlags are the flags that keep a model answering when its backend does not.

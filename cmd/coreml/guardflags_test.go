@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"coreml"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 )
 
 // TestTellOfDrifts: the first drift in words, and every case that is kept or lost.

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"coreml"
-	"coreml/internal/breaker"
+	"coreml/breaker"
 	"coreml/internal/status"
 )
 

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"coreml/internal/breaker"
+	"coreml/breaker"
 	"coreml/internal/fault"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

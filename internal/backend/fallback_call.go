@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"coreml/internal/breaker"
+	"coreml/breaker"
 	"coreml/internal/fault"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

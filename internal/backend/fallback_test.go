@@ -11,10 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"coreml/breaker"
 	"coreml/internal/backend"
-	"coreml/internal/breaker"
 	"coreml/internal/fault"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"coreml/breaker"
 	"coreml/internal/backend"
-	"coreml/internal/breaker"
 	"coreml/internal/engine"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"coreml/internal/mlmodel"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 )
 
 // Observe tells o of every load and run of b. The key names what is loaded: its

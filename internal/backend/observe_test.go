@@ -8,7 +8,7 @@ import (
 	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

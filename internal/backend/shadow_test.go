@@ -12,7 +12,7 @@ import (
 
 	"coreml/internal/backend"
 	"coreml/internal/fault"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"coreml/internal/fault"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 

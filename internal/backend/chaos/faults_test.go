@@ -11,9 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"coreml/breaker"
 	"coreml/internal/backend"
 	"coreml/internal/backend/chaos"
-	"coreml/internal/breaker"
 	"coreml/internal/engine"
 	"coreml/internal/testkit"
 )

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"coreml/breaker"
 	"coreml/internal/backend/chaos"
-	"coreml/internal/breaker"
 )
 
 // opened is when the breaker first opened after the fault was set; closed when it

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"coreml/breaker"
 	"coreml/internal/backend"
 	"coreml/internal/backend/chaos"
-	"coreml/internal/breaker"
 	"coreml/internal/engine"
 	"coreml/internal/mlmodel"
-	"coreml/internal/telemetry"
+	"coreml/telemetry"
 	"coreml/tensor"
 )
 
