@@ -50,9 +50,10 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
+	compiles   = desc("compiles_total", "Models compiled, by result.", "result")
 	loads      = desc("loads_total", "Models loaded, by result.", "result")
 	inferences = desc("inferences_total", "Inferences that ended; refused ones are the caller's doing.", "result")
-	failures   = desc("failures_total", "Failures by kind, while loading or running.", "phase", "kind")
+	failures   = desc("failures_total", "Failures by kind, while compiling, loading or running.", "phase", "kind")
 	inFlight   = desc("inferences_in_flight", "Inferences that have not ended.")
 	late       = desc("late_results_total", "Inferences that ended after they were given up.")
 	latency    = desc("inference_duration_seconds", "Time of a successful inference, without queue.")
@@ -67,7 +68,7 @@ var (
 	lost       = prometheus.NewDesc("coreml_log_lost_total", "Events that are missing from the event logs.", nil, nil)
 )
 
-var all = []*prometheus.Desc{loads, inferences, failures, inFlight, late, latency, queued, answers, answerTime,
+var all = []*prometheus.Desc{compiles, loads, inferences, failures, inFlight, late, latency, queued, answers, answerTime,
 	memory, peak, compared, breaker, trips, lost}
 
 // Describe implements prometheus.Collector.
@@ -149,9 +150,15 @@ func (e *emitter) kinds(phase string, by map[string]int64) {
 }
 
 func (e *emitter) series(s *telemetry.Series) {
-	e.count(loads, s.Load.Succeeded, "ok")
-	e.count(loads, s.Load.Failed, "failed")
-	e.kinds("load", s.Load.Failures)
+	for _, w := range []struct {
+		phase string
+		d     *prometheus.Desc
+		*telemetry.Work
+	}{{"compile", compiles, &s.Compile}, {"load", loads, &s.Load}} {
+		e.count(w.d, w.Succeeded, "ok")
+		e.count(w.d, w.Failed, "failed")
+		e.kinds(w.phase, w.Failures)
+	}
 	i := &s.Inference
 	e.count(inferences, i.Succeeded, "ok")
 	e.count(inferences, i.Failed, "failed")

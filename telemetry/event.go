@@ -19,7 +19,8 @@ type Key struct {
 type Type uint8
 
 const (
-	Loaded   Type = iota // a backend loaded a model, or failed to
+	Compiled Type = iota // a backend compiled a model, or failed to
+	Loaded               // a backend loaded a model, or failed to
 	Started              // a backend was asked; exactly one Ran follows
 	Ran                  // it answered or failed, or the caller went away
 	Late                 // a call that was given up came to its end, after its Ran
@@ -32,7 +33,7 @@ const (
 	types
 )
 
-var typeNames = [types]string{"load", "start", "inference", "late", "answer", "memory", "breaker", "shadow", "warm", "evidence"}
+var typeNames = [types]string{"compile", "load", "start", "inference", "late", "answer", "memory", "breaker", "shadow", "warm", "evidence"}
 
 func (t Type) String() string { return typeNames[t] }
 

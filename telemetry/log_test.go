@@ -84,7 +84,7 @@ func TestLogLinesAreAsTheSchemaSays(t *testing.T) {
 			t.Errorf("lost %d, want 3", v.Count)
 		}
 	}
-	want := map[string]int{"load": 3, "inference": 7 + len(fault.Kinds) + 1, "answer": 6, "late": 1, "shadow": 2, "breaker": 1, "warm": 1, "evidence": 1, "lost": 1}
+	want := map[string]int{"compile": 1, "load": 3, "inference": 7 + len(fault.Kinds) + 1, "answer": 6, "late": 1, "shadow": 2, "breaker": 1, "warm": 1, "evidence": 1, "lost": 1}
 	if fmt.Sprint(types) != fmt.Sprint(want) {
 		t.Errorf("lines %v, want %v", types, want)
 	}

@@ -74,10 +74,10 @@ type series struct {
 	answer  lazy
 	routes  table[route, *sharded]
 
-	memory, peak atomic.Int64
-	load         work
-	breaker      atomic.Pointer[BreakerStatus]
-	trips        atomic.Int64
+	memory, peak  atomic.Int64
+	compile, load work
+	breaker       atomic.Pointer[BreakerStatus]
+	trips         atomic.Int64
 }
 
 // counters of the hot path.
@@ -161,6 +161,8 @@ func (m *Metrics) Observe(e Event) {
 		m.answered(s, c, shard, &e)
 	case Compared:
 		c.countCompared(&e)
+	case Compiled:
+		s.compile.add(&e)
 	case Loaded:
 		s.load.add(&e)
 	case Moved:

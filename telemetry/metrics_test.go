@@ -40,6 +40,7 @@ func story(o Observer) {
 		e.Time = at
 		o.Observe(e)
 	}
+	tell(Event{Type: Compiled, Key: ane, Duration: 3 * time.Second})
 	tell(Event{Type: Loaded, Key: ane, Duration: time.Second, Memory: 5 << 20})
 	tell(Event{Type: Loaded, Key: ane, Err: fault.Load})
 	tell(Event{Type: Loaded, Key: cpu, Duration: 20 * time.Millisecond})

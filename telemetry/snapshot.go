@@ -23,6 +23,7 @@ type Snapshot struct {
 // Series is what is known of one model on one unit of one backend.
 type Series struct {
 	Key
+	Compile   Work           `json:"compile"`
 	Load      Work           `json:"load"`
 	Inference Inferences     `json:"inference"`
 	Answers   Answers        `json:"answers"`
@@ -31,7 +32,7 @@ type Series struct {
 	Breaker   *BreakerStatus `json:"breaker"` // null until its first transition
 }
 
-// Work counts loading.
+// Work counts compiling or loading.
 type Work struct {
 	Succeeded   int64            `json:"succeeded"`
 	Failed      int64            `json:"failed"`       // the caller's doing too
@@ -105,7 +106,7 @@ func (m *Metrics) Snapshot() Snapshot {
 }
 
 func (s *series) snapshot(k Key) Series {
-	out := Series{Key: k, Load: s.load.snapshot(),
+	out := Series{Key: k, Compile: s.compile.snapshot(), Load: s.load.snapshot(),
 		Memory: Memory{s.memory.Load(), s.peak.Load()}}
 	var ran, answered [kinds]int64
 	i := &out.Inference

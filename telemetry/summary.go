@@ -47,7 +47,7 @@ func (s *Series) notes(w io.Writer) {
 	for _, part := range []struct {
 		what string
 		by   map[string]int64
-	}{{"loading", s.Load.Failures}, {"inference", s.Inference.Failures}, {"unanswered", s.Answers.Failures}} {
+	}{{"compiling", s.Compile.Failures}, {"loading", s.Load.Failures}, {"inference", s.Inference.Failures}, {"unanswered", s.Answers.Failures}} {
 		for _, kind := range slices.Sorted(maps.Keys(part.by)) {
 			fmt.Fprintf(w, "%s: %s: %d %s\n", name, part.what, part.by[kind], kind)
 		}
