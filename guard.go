@@ -287,14 +287,14 @@ func (g *guard) accept() func(Features) error {
 			d := &f.Outputs[i]
 			v, ok := out[d.Name]
 			if !ok && !d.Optional {
-				return fmt.Errorf("output %q is missing", d.Name)
+				return fmt.Errorf("output %s is missing", fault.Quote(d.Name))
 			}
 			t, ok := v.(*tensor.Tensor)
 			if !ok || d.Tensor == nil || len(d.Tensor.Shape) == 0 || !fixed || flexible(d) {
 				continue
 			}
 			if n, ok := tensor.Elements(d.Tensor.Shape); ok && n > 0 && n != t.Len() {
-				return fmt.Errorf("output %q has shape %v, want %v", d.Name, t.Shape(), d.Tensor.Shape)
+				return fmt.Errorf("output %s has shape %v, want %v", fault.Quote(d.Name), t.Shape(), d.Tensor.Shape)
 			}
 		}
 		return nil

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"unicode"
 	"unicode/utf8"
 
 	"coreml"
+	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -56,7 +56,7 @@ func printFeatures(w io.Writer, l []coreml.Feature) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for i := range l {
 		d := &l[i]
-		fmt.Fprintf(t, "  %s\t%s", d.Name, typeName(d))
+		fmt.Fprintf(t, "  %s\t%s", fault.Name(d.Name), typeName(d))
 		if d.ShortDescription != "" {
 			fmt.Fprintf(t, "\t%s", cut(d.ShortDescription, 80))
 		}
@@ -65,9 +65,15 @@ func printFeatures(w io.Writer, l []coreml.Feature) {
 	t.Flush()
 }
 
-// cut shortens a text to n characters and one line.
+// cut shortens a text of a file to n characters that can be printed, in one line.
 func cut(s string, n int) string {
 	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 	if r := []rune(s); len(r) > n {
 		return string(r[:n-1]) + "…"
 	}
@@ -104,7 +110,7 @@ func typeName(d *coreml.Feature) string {
 func imageSizes(c *mlmodel.ImageConstraint) string {
 	s := fmt.Sprintf("%s %d × %d", c.ColorSpace, c.Width, c.Height)
 	if c.WidthRange != nil && c.HeightRange != nil {
-		s = fmt.Sprintf("%s %s × %s", c.ColorSpace, rangeText(*c.WidthRange), rangeText(*c.HeightRange))
+		s = fmt.Sprintf("%s %v × %v", c.ColorSpace, c.WidthRange, c.HeightRange)
 	}
 	for _, e := range c.EnumeratedSizes {
 		if e.Width != c.Width || e.Height != c.Height {
@@ -112,16 +118,6 @@ func imageSizes(c *mlmodel.ImageConstraint) string {
 		}
 	}
 	return s
-}
-
-func rangeText(r mlmodel.Range) string {
-	switch {
-	case r.Lower == r.Upper:
-		return strconv.Itoa(r.Lower)
-	case r.Upper == mlmodel.Unbounded:
-		return fmt.Sprintf("%d…", r.Lower)
-	}
-	return fmt.Sprintf("%d…%d", r.Lower, r.Upper)
 }
 
 func tensorShapes(c *mlmodel.TensorConstraint) string {
@@ -142,7 +138,7 @@ func tensorShapes(c *mlmodel.TensorConstraint) string {
 	if len(c.ShapeRange) > 0 {
 		var r []string
 		for _, x := range c.ShapeRange {
-			r = append(r, rangeText(x))
+			r = append(r, x.String())
 		}
 		s += ", allowed [" + strings.Join(r, ", ") + "]"
 	}

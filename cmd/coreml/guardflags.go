@@ -56,6 +56,9 @@ func (g *guardFlags) apply(o *coreml.Options, w io.Writer) error {
 		o.Isolate = &coreml.Isolation{}
 	}
 	if g.fallback != "" {
+		if err := checkBackend("fallback", g.fallback); err != nil {
+			return err
+		}
 		o.Fallback = &coreml.Fallback{To: g.fallback}
 	}
 	if g.share > 0 {

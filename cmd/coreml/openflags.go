@@ -45,7 +45,7 @@ func (o *openFlags) options() (coreml.Options, error) {
 		return o.Options, usageError{fmt.Errorf("--timeout %v: want 0 or more", o.timeout)}
 	}
 	o.MemoryLimit = int64(o.memory)
-	return o.Options, checkBackend(o.Backend)
+	return o.Options, checkBackend("backend", o.Backend)
 }
 
 // checkNames refuses flags that name a file by nothing, as an unset variable of a shell does.
@@ -58,9 +58,10 @@ func checkNames(f *pflag.FlagSet, flags ...string) error {
 	return nil
 }
 
-func checkBackend(name string) error {
+// checkBackend refuses a name that no backend has.
+func checkBackend(flag, name string) error {
 	if all := coreml.Backends(); name != "" && !slices.Contains(all, name) {
-		return usageError{fmt.Errorf("--backend %s: want %s", name, strings.Join(all, " or "))}
+		return usageError{fmt.Errorf("--%s %s: want %s", flag, name, strings.Join(all, " or "))}
 	}
 	return nil
 }

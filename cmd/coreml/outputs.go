@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"coreml"
+	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
@@ -24,8 +25,9 @@ const topClasses = 5
 // tensors whole, large ones by their figures.
 func printOutputs(w io.Writer, f *function, out coreml.Features, whole int) error {
 	var b strings.Builder
-	for _, name := range outputOrder(f, out) {
-		switch v := out[name].(type) {
+	for _, key := range outputOrder(f, out) {
+		name := fault.Name(key)
+		switch v := out[key].(type) {
 		case *tensor.Tensor:
 			printTensor(&b, name, v, whole)
 		case image.Image:
@@ -91,7 +93,7 @@ func printTop(w io.Writer, name string, l []entry) {
 	}
 	fmt.Fprintln(w)
 	for _, e := range l[:min(topClasses, len(l))] {
-		fmt.Fprintf(w, "  %-10.5g %s\n", e.value, e.key)
+		fmt.Fprintf(w, "  %-10.5g %s\n", e.value, cut(e.key, 200))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"coreml"
+	"coreml/internal/fault"
 	"coreml/internal/listing"
 	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
@@ -160,7 +161,7 @@ func printMetadata(w io.Writer, m *mlmodel.Metadata) {
 func printFunction(w io.Writer, f *mlmodel.Function, isDefault bool) {
 	fmt.Fprintln(w)
 	if f.Name != "" {
-		fmt.Fprintf(w, "function %s", f.Name)
+		fmt.Fprintf(w, "function %s", fault.Name(f.Name))
 		if f.Opset != "" {
 			fmt.Fprintf(w, " (%s)", f.Opset)
 		}
@@ -192,7 +193,7 @@ func printPipeline(w io.Writer, steps []mlmodel.PipelineStep, depth int) {
 		if i == 0 && depth == 1 {
 			fmt.Fprintln(w, "\npipeline")
 		}
-		fmt.Fprintf(w, "%s%d %s: %s\n", strings.Repeat("  ", depth), i, s.Name, s.Description.ModelType)
+		fmt.Fprintf(w, "%s%d %s: %s\n", strings.Repeat("  ", depth), i, fault.Name(s.Name), s.Description.ModelType)
 		printPipeline(w, s.Description.Pipeline, depth+1)
 	}
 }

@@ -109,7 +109,7 @@ func (o *verifyFlags) check() error {
 	if err != nil {
 		return usageError{fmt.Errorf("--id: %w", err)}
 	}
-	if err := checkBackend(o.Open.Backend); err != nil {
+	if err := checkBackend("backend", o.Open.Backend); err != nil {
 		return err
 	}
 	o.Keep = func(c *verify.Case) bool {
