@@ -37,7 +37,7 @@ type Program interface {
 type Job struct {
 	In  []tensor.Features
 	Out []tensor.Features // one for each of In; given tensors are filled, missing ones allocated
-	// State is used and updated by each of the batch in turn; nil where the model has none.
+	// State is used and updated by each of the batch in turn; nil: each gets a new one if the model has states.
 	State    State
 	Dispatch Dispatch
 }

@@ -141,7 +141,7 @@ func (s *stack) push(n int, limit int64) ([]byte, error) {
 		size = n
 	}
 	if limit > 0 && s.total+int64(size) > limit {
-		return nil, fmt.Errorf("engine: activations need %d bytes: %w: %d are allowed", s.total+int64(size), fault.Limit, limit)
+		return nil, fmt.Errorf("activations need %d bytes: %w: %d are allowed", s.total+int64(size), fault.Limit, limit)
 	}
 	s.total += int64(size)
 	chunk := graph.Aligned(size)

@@ -12,7 +12,6 @@ import (
 	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
-	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
 	"coreml/internal/passes"
 	"coreml/tensor"
@@ -26,36 +25,23 @@ func (CPU) Usable() error { return nil }
 
 // Load makes the graph of a function and plans it for its default shapes, each
 // enumerated one and both ends of each range, so that what cannot run fails here.
-func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (_ backend.Program, err error) {
-	defer guard(&err)()
-	fn, err := lower.Graph(m, c.Function)
-	if err != nil {
-		return nil, err
-	}
-	d, err := m.Description.FunctionNamed(c.Function)
-	if err != nil {
-		return nil, err
-	}
-	f, err := newFeatures(fn, d)
-	if err != nil {
-		return nil, err
-	}
-	level, err := levelOf(c)
-	if err != nil {
-		return nil, err
-	}
-	p := newProgram(passes.Apply(fn), level, c)
-	p.feats = f
-	p.discard = m.Discard
-	err = p.rehearse(ctx)
-	if err == nil && c.Preload {
-		err = p.preload()
-	}
-	if err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
+func (CPU) Load(ctx context.Context, m *mlmodel.Model, c backend.Config) (backend.Program, error) {
+	return load(m, c, maker{
+		program: func(fn *graph.Function) (*program, error) {
+			level, err := levelOf(c)
+			if err != nil {
+				return nil, err
+			}
+			return newProgram(passes.Apply(fn), level, c), nil
+		},
+		ready: func(p *program) error {
+			p.discard = m.Discard
+			if err := p.rehearse(ctx); err != nil || !c.Preload {
+				return err
+			}
+			return p.preload()
+		},
+	})
 }
 
 // levelOf is the CPU level that a program is planned for.
@@ -65,7 +51,7 @@ func levelOf(c backend.Config) (cpu.Level, error) {
 	}
 	l, err := cpu.ByName(c.Level)
 	if err == nil && !cpu.Has(l) {
-		err = fmt.Errorf("engine: level %v: %w: this machine has %v", l, fault.Invalid, cpu.Levels())
+		err = fmt.Errorf("level %v: %w: this machine has %v", l, fault.Invalid, cpu.Levels())
 	}
 	return l, err
 }
@@ -77,79 +63,6 @@ func (p *program) threads() int {
 		n = min(p.config.Threads, runtime.GOMAXPROCS(0))
 	}
 	return max(1, n)
-}
-
-// Run implements backend.Program.
-func (p *program) Run(ctx context.Context, j *backend.Job) error {
-	st, err := p.claim(j.State)
-	if err != nil {
-		return err
-	}
-	if st != nil {
-		defer st.busy.Store(false)
-	}
-	r, err := p.acquire()
-	if err != nil {
-		return err
-	}
-	defer p.release(r)
-	r.start(ctx, p.threads())
-	defer r.end()
-	r.profile = profileOf(ctx)
-	for i := range j.In {
-		if err := p.one(r, j, i, st); err != nil {
-			if st != nil && r.wrote {
-				st.broken.Store(true)
-			}
-			if len(j.In) > 1 {
-				err = fmt.Errorf("batch element %d: %w", i, err)
-			}
-			return err
-		}
-	}
-	j.Dispatch = backend.Dispatch{Backend: "cpu", Unit: "cpu " + p.level.String()}
-	return nil
-}
-
-func (p *program) one(r *run, j *backend.Job, i int, st *state) error {
-	err := p.feats.read(j.In[i], r.setInput)
-	if err != nil {
-		return err
-	}
-	if st != nil {
-		for k, v := range p.fn.States {
-			r.setState(v, st.slots[k])
-		}
-	}
-	if err := r.body(); err != nil {
-		return err
-	}
-	if j.Out[i] == nil {
-		j.Out[i] = tensor.Features{}
-	}
-	for k := range p.feats.out {
-		o := &p.feats.out[k]
-		if err := o.write(r.typeOf(o.value), r.valueSlot(o.value), j.Out[i]); err != nil {
-			return fmt.Errorf("output %q: %w", o.name, err)
-		}
-	}
-	r.stack.release(mark{})
-	return nil
-}
-
-func (r *run) setInput(v *graph.Value, t graph.Type, s graph.Slot) {
-	if have := r.known[v.ID].Type.Shape; have != nil && tensor.EqualShape(have, t.Shape) {
-		t.Shape = have
-	} else {
-		t.Shape = append([]int{}, t.Shape...) // plans keep it, and s belongs to the caller
-	}
-	r.known[v.ID] = graph.Operand{Value: v, Type: t}
-	r.slots[slotOf(v, graph.Plain)] = s
-}
-
-func (r *run) setState(v *graph.Value, s graph.Slot) {
-	r.known[v.ID] = graph.Operand{Value: v, Type: v.Type}
-	r.slots[slotOf(v, stateForm(v.Type))] = s
 }
 
 // Capabilities implements backend.Program.
@@ -188,10 +101,7 @@ func (p *program) rehearse(ctx context.Context) error {
 }
 
 func (p *program) planFor(ctx context.Context, shapes [][]int) error {
-	r, err := p.acquire()
-	if err != nil {
-		return err
-	}
+	r := p.acquire()
 	defer p.release(r)
 	r.ctx = ctx
 	for i, in := range p.feats.in {
@@ -200,7 +110,7 @@ func (p *program) planFor(ctx context.Context, shapes [][]int) error {
 	for _, v := range p.fn.States {
 		r.known[v.ID] = graph.Operand{Value: v, Type: v.Type}
 	}
-	_, err = p.segment(p.fn.Body, 0, r.known)
+	_, err := p.segment(p.fn.Body, 0, r.known)
 	return err
 }
 

@@ -52,7 +52,7 @@ func newFeatures(fn *graph.Function, d *mlmodel.Function) (*features, error) {
 	}
 	for i := range d.Outputs {
 		if !hasOutput(f.out, d.Outputs[i].Name) {
-			return nil, fmt.Errorf("engine: output %q: %w: the program does not compute it", d.Outputs[i].Name, fault.Invalid)
+			return nil, fmt.Errorf("output %q: %w: the program does not compute it", d.Outputs[i].Name, fault.Invalid)
 		}
 	}
 	return f, nil

@@ -65,7 +65,7 @@ func (p *program) fill(k *graph.Packed, t *team, helpers int) error {
 		return nil
 	}
 	if limit := p.config.MemoryLimit; limit > 0 && p.held > limit {
-		return fmt.Errorf("engine: weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
+		return fmt.Errorf("weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
 	}
 	data := graph.Aligned(k.Packing.Size)
 	useHugePages(data)
@@ -97,7 +97,7 @@ func (p *program) giveBack(k *graph.Const) {
 
 // preload packs every weight that the plans made so far ask for.
 func (p *program) preload() (err error) {
-	defer guard(&err)()
+	defer guard(&err, "")()
 	p.mu.Lock()
 	var all []*graph.Packed
 	for _, k := range p.packs {

@@ -181,7 +181,7 @@ func (pc *pcall) prepare() error {
 }
 
 func located(n *graph.Node, err error) error {
-	return fmt.Errorf("engine: operation %q (%s): %w", n.Name, n.Op.Name, err)
+	return fmt.Errorf("operation %q (%s): %w", n.Name, n.Op.Name, err)
 }
 
 // dropDead leaves out calls whose results nobody reads.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"sync"
@@ -18,6 +19,10 @@ type program struct {
 	level  cpu.Level
 	config backend.Config
 	feats  *features
+	// begin readies what runs a job.
+	begin    func(context.Context) executor
+	prefix   string // of errors
+	dispatch backend.Dispatch
 	// discard gives pages of the mapped file back once a weight is packed.
 	discard func([]byte)
 
@@ -57,9 +62,12 @@ type planned struct {
 const planBytes = 16 << 20
 
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
-	crew.join()
-	return &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
+	p := &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
 		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, expanded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
+	p.begin = p.beginRun
+	p.prefix, p.dispatch = "engine", backend.Dispatch{Backend: "cpu", Unit: "cpu " + level.String()}
+	crew.join()
+	return p
 }
 
 // segment finds or makes the plan for the nodes of a block from one on, given
@@ -96,7 +104,7 @@ func (p *program) segment(b *graph.Block, from int, known []graph.Operand) (*seg
 	}
 	l.idle = pl
 	if limit := p.config.MemoryLimit; limit > 0 && p.held+int64(seg.frame) > limit {
-		return nil, fmt.Errorf("engine: needs %d bytes of activations beside %d of weights: %w: %d are allowed", seg.frame, p.held, fault.Limit, limit)
+		return nil, fmt.Errorf("needs %d bytes of activations beside %d of weights: %w: %d are allowed", seg.frame, p.held, fault.Limit, limit)
 	}
 	l.plans = append(l.plans, planned{})
 	copy(l.plans[1:], l.plans)
@@ -184,20 +192,23 @@ func (p *program) readAfter(b *graph.Block, next int) map[*graph.Value]bool {
 	return out
 }
 
+// beginRun readies a run for a job.
+func (p *program) beginRun(ctx context.Context) executor {
+	r := p.acquire()
+	r.start(ctx, p.threads())
+	return r
+}
+
 // acquire takes an idle run or makes one.
-func (p *program) acquire() (*run, error) {
+func (p *program) acquire() *run {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, fmt.Errorf("engine: the model is %w", fault.Closed)
-	}
-	p.active.Add(1)
 	if n := len(p.idle); n > 0 {
 		r := p.idle[n-1]
 		p.idle = p.idle[:n-1]
-		return r, nil
+		return r
 	}
-	return newRun(p), nil
+	return newRun(p)
 }
 
 // maxIdle is the number of runs, with their memory, kept for the next callers.
@@ -210,7 +221,6 @@ func (p *program) release(r *run) {
 		p.idle = append(p.idle, r)
 	}
 	p.mu.Unlock()
-	p.active.Done()
 }
 
 // Close implements backend.Program.

@@ -2,15 +2,12 @@ package engine
 
 import (
 	"context"
-	"fmt"
 
 	"coreml/internal/backend"
 	"coreml/internal/eval"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
-	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
-	"coreml/tensor"
 )
 
 // Reference runs the raw graph, one node after the other, at generic level. It
@@ -21,71 +18,50 @@ func (Reference) Name() string  { return "reference" }
 func (Reference) Usable() error { return nil }
 
 // Load implements backend.Backend.
-func (Reference) Load(_ context.Context, m *mlmodel.Model, c backend.Config) (_ backend.Program, err error) {
-	defer guard(&err)()
-	fn, err := lower.Graph(m, c.Function)
-	if err != nil {
-		return nil, err
-	}
-	d, err := m.Description.FunctionNamed(c.Function)
-	if err != nil {
-		return nil, err
-	}
-	f, err := newFeatures(fn, d)
-	if err != nil {
-		return nil, err
-	}
+func (Reference) Load(_ context.Context, m *mlmodel.Model, c backend.Config) (backend.Program, error) {
+	return load(m, c, maker{
+		program: func(fn *graph.Function) (*program, error) { return newReference(fn, c), nil },
+		ready:   func(*program) error { return nil },
+	})
+}
+
+// newReference makes a program whose jobs are interpreted.
+func newReference(fn *graph.Function, c backend.Config) *program {
 	p := newProgram(fn, cpu.Generic, c)
-	p.feats = f
-	return &reference{p}, nil
+	p.begin = func(ctx context.Context) executor {
+		return &interpreter{prog: p, ctx: ctx, in: map[*graph.Value]graph.Slot{}}
+	}
+	p.prefix, p.dispatch = "reference", backend.Dispatch{Backend: "reference", Unit: "cpu generic"}
+	return p
 }
 
-// reference borrows states and features of a program, and runs it by eval.
-type reference struct{ *program }
-
-func (p *reference) Run(ctx context.Context, j *backend.Job) error {
-	st, err := p.claim(j.State)
-	if err != nil {
-		return err
-	}
-	if st != nil {
-		defer st.busy.Store(false)
-	}
-	for i := range j.In {
-		if err := p.one(ctx, j, i, st); err != nil {
-			return err
-		}
-	}
-	j.Dispatch = backend.Dispatch{Backend: "reference", Unit: "cpu generic"}
-	return nil
+// interpreter runs the jobs of a program by eval.
+type interpreter struct {
+	prog    *program
+	ctx     context.Context
+	in      map[*graph.Value]graph.Slot
+	machine *eval.Machine
+	written bool // before the prediction that machine makes
+	out     []graph.Slot
+	types   []graph.Type
 }
 
-func (p *reference) one(ctx context.Context, j *backend.Job, i int, st *state) (err error) {
-	defer guard(&err)()
-	slots := map[*graph.Value]graph.Slot{}
-	err = p.feats.read(j.In[i], func(v *graph.Value, _ graph.Type, s graph.Slot) { slots[v] = s })
-	if err != nil {
-		return err
+func (x *interpreter) set(v *graph.Value, _ graph.Type, s graph.Slot) { x.in[v] = s }
+
+func (x *interpreter) compute() (err error) {
+	fn := x.prog.fn
+	in := make([]graph.Slot, len(fn.Body.Inputs))
+	for k, v := range fn.Body.Inputs {
+		in[k] = x.in[v]
 	}
-	for k, v := range p.fn.States {
-		slots[v] = st.slots[k]
-	}
-	in := make([]graph.Slot, len(p.fn.Body.Inputs))
-	for k, v := range p.fn.Body.Inputs {
-		in[k] = slots[v]
-	}
-	out, types, err := eval.New(ctx, p.fn, cpu.Generic, p.config.MemoryLimit).Run(in)
-	if err != nil {
-		return fmt.Errorf("reference: %w", err)
-	}
-	if j.Out[i] == nil {
-		j.Out[i] = tensor.Features{}
-	}
-	for k := range p.feats.out {
-		o := &p.feats.out[k]
-		if err := o.write(types[k], out[k], j.Out[i]); err != nil {
-			return fmt.Errorf("output %q: %w", o.name, err)
-		}
-	}
-	return nil
+	x.written = x.wrote()
+	x.machine = eval.New(x.ctx, fn, cpu.Generic, x.prog.config.MemoryLimit)
+	x.out, x.types, err = x.machine.Run(in)
+	return err
 }
+
+func (x *interpreter) result(i int) (graph.Type, graph.Slot) { return x.types[i], x.out[i] }
+
+func (x *interpreter) wrote() bool { return x.written || x.machine != nil && x.machine.Wrote() }
+
+func (x *interpreter) end() {}

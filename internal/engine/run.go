@@ -28,7 +28,7 @@ type run struct {
 	phase   *graph.Phase
 	work    func(worker, task int) error
 	profile *Profile
-	wrote   bool // a state has been written
+	written bool // a state has been
 }
 
 func newRun(p *program) *run {
@@ -46,7 +46,7 @@ func newRun(p *program) *run {
 
 // start readies the run for up to threads workers.
 func (r *run) start(ctx context.Context, threads int) {
-	r.ctx = ctx
+	r.ctx, r.profile = ctx, profileOf(ctx)
 	r.team = crew.take(threads)
 	n := 1
 	if r.team != nil {
@@ -58,16 +58,46 @@ func (r *run) start(ctx context.Context, threads int) {
 	for i := range r.execs {
 		r.execs[i].Slots, r.execs[i].Env = r.slots, r
 	}
-	r.wrote = false
+	r.written = false
 }
 
-// end gives the team back.
+// end implements executor: it gives the team back, and the run itself.
 func (r *run) end() {
 	if r.team != nil {
 		r.team = nil
 		crew.giveBack()
 	}
+	r.prog.release(r)
 }
+
+// set implements executor.
+func (r *run) set(v *graph.Value, t graph.Type, s graph.Slot) {
+	f := graph.Plain
+	if v.Type.Kind == graph.KindState {
+		f = stateForm(v.Type)
+	} else if have := r.known[v.ID].Type.Shape; have != nil && tensor.EqualShape(have, t.Shape) {
+		t.Shape = have
+	} else {
+		t.Shape = append([]int{}, t.Shape...) // plans keep it, and s belongs to the caller
+	}
+	r.known[v.ID] = graph.Operand{Value: v, Type: t}
+	r.slots[slotOf(v, f)] = s
+}
+
+// compute implements executor: it runs the function for what was set.
+func (r *run) compute() error {
+	r.stack.release(mark{})
+	return r.block(r.prog.fn.Body)
+}
+
+// result implements executor.
+func (r *run) result(i int) (graph.Type, graph.Slot) {
+	v := r.prog.fn.Body.Outputs[i]
+	return r.typeOf(v), r.valueSlot(v)
+}
+
+// wrote implements executor.
+func (r *run) wrote() bool { return r.written }
 
 // forget drops what belongs to the caller.
 func (r *run) forget() {
@@ -82,20 +112,13 @@ func (r *run) forget() {
 	r.stack.release(mark{})
 }
 
-// body runs the function. The inputs are in their slots, their types in known.
-// The results are valid until the run is released.
-func (r *run) body() (err error) {
-	defer guard(&err)()
-	return r.block(r.prog.fn.Body)
-}
-
-// guard makes a panic, or a fault in mapped memory, the caller's error: defer guard(&err)().
-func guard(err *error) func() {
+// guard makes a panic, or a fault in mapped memory, the caller's error: defer guard(&err, prefix)().
+func guard(err *error, prefix string) func() {
 	was := debug.SetPanicOnFault(true)
 	return func() {
 		debug.SetPanicOnFault(was)
 		if p := recover(); p != nil {
-			*err = fmt.Errorf("engine: %w: %s", fault.Runtime, describePanic(p))
+			*err = fmt.Errorf("%s%w: %s", prefix, fault.Runtime, describePanic(p))
 		}
 	}
 }
@@ -192,7 +215,7 @@ func (r *run) place(p *place, frame []byte) error {
 		frame = r.slots[p.base].Data
 	}
 	if p.off+p.size > len(frame) {
-		return fmt.Errorf("engine: %w: BUG: %d bytes at %d leave memory of %d", fault.Runtime, p.size, p.off, len(frame))
+		return fmt.Errorf("%w: BUG: %d bytes at %d leave memory of %d", fault.Runtime, p.size, p.off, len(frame))
 	}
 	r.slots[p.slot] = graph.Slot{Data: frame[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
 	return nil
@@ -224,7 +247,7 @@ func (r *run) step(s *step) (err error) {
 		}
 	}()
 	if s.writes {
-		r.wrote = true
+		r.written = true
 	}
 	for _, k := range s.call.Packs {
 		if !k.Ready.Load() {
@@ -276,7 +299,7 @@ func (r *run) Context() context.Context { return r.ctx }
 func (r *run) Grow(n int64) error {
 	r.grown += n
 	if limit := r.prog.config.MemoryLimit; limit > 0 && r.grown+r.stack.total > limit {
-		return fmt.Errorf("engine: lists and loops need %d bytes: %w: %d are allowed", r.grown, fault.Limit, limit)
+		return fmt.Errorf("lists and loops need %d bytes: %w: %d are allowed", r.grown, fault.Limit, limit)
 	}
 	return nil
 }

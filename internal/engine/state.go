@@ -21,44 +21,42 @@ type state struct {
 
 // NewState implements backend.Program: all zeros.
 func (p *program) NewState() (backend.State, error) {
+	s, err := p.newState()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.prefix, err)
+	}
+	return s, nil
+}
+
+func (p *program) newState() (*state, error) {
 	if len(p.fn.States) == 0 {
-		return nil, fmt.Errorf("engine: the model has no states: %w", fault.State)
+		return nil, fmt.Errorf("the model has no states: %w", fault.State)
 	}
 	s := &state{prog: p}
 	total := int64(0)
 	for _, v := range p.fn.States {
 		n := graph.Bytes(v.Type, stateForm(v.Type), 1)
 		if total += int64(n); p.config.MemoryLimit > 0 && total > p.config.MemoryLimit {
-			return nil, fmt.Errorf("engine: states need %d bytes: %w: %d are allowed", total, fault.Limit, p.config.MemoryLimit)
+			return nil, fmt.Errorf("states need %d bytes: %w: %d are allowed", total, fault.Limit, p.config.MemoryLimit)
 		}
 		s.slots = append(s.slots, graph.Slot{Data: graph.Aligned(n), Shape: v.Type.Shape})
 	}
 	return s, nil
 }
 
-// claim takes the state of a job for one run.
+// claim takes the state of a job for its predictions.
 func (p *program) claim(given backend.State) (*state, error) {
-	if given == nil {
-		if len(p.fn.States) > 0 {
-			s, err := p.NewState()
-			if err != nil {
-				return nil, err
-			}
-			given = s
-		} else {
-			return nil, nil
-		}
-	}
 	s, ok := given.(*state)
+	if !ok || s.prog != p {
+		return nil, fmt.Errorf("%w: the state belongs to another model", fault.State)
+	}
 	switch {
-	case !ok || s.prog != p:
-		return nil, fmt.Errorf("engine: %w: the state belongs to another model", fault.State)
 	case s.closed.Load():
-		return nil, fmt.Errorf("engine: %w: it is closed", fault.State)
+		return nil, fmt.Errorf("%w: it is closed", fault.State)
 	case s.broken.Load():
-		return nil, fmt.Errorf("engine: %w: a prediction failed half-way through it; load it again", fault.State)
+		return nil, fmt.Errorf("%w: a prediction failed half-way through it; load it again", fault.State)
 	case !s.busy.CompareAndSwap(false, true):
-		return nil, fmt.Errorf("engine: %w: another prediction is using it", fault.State)
+		return nil, fmt.Errorf("%w: another prediction is using it", fault.State)
 	}
 	return s, nil
 }

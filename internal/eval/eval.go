@@ -22,6 +22,7 @@ type Machine struct {
 	slots []graph.Slot
 	known []graph.Operand // by Value.ID
 	limit int64
+	wrote bool
 }
 
 // New makes a machine. limit bounds the bytes that it allocates; 0: no bound.
@@ -44,6 +45,10 @@ func (m *Machine) Run(in []graph.Slot) (out []graph.Slot, types []graph.Type, er
 	return out, types, nil
 }
 
+// Wrote reports whether a state has been written, also by a run that failed.
+func (m *Machine) Wrote() bool { return m.wrote }
+
+// Context implements graph.Env.
 func (m *Machine) Context() context.Context { return m.ctx }
 
 // Grow implements graph.Env.
@@ -124,6 +129,7 @@ func (m *Machine) node(n *graph.Node) error {
 		}
 		m.slots[n.Out[i].ID] = graph.Slot{Data: graph.Aligned(int(size)), Shape: t.Shape}
 	}
+	m.wrote = m.wrote || n.Op.Name == "write_state"
 	if err := Run(c, m.slots, m); err != nil {
 		if m.ctx.Err() != nil {
 			return m.ctx.Err()
