@@ -50,36 +50,34 @@ func (p *program) claim(given backend.State) (*state, error) {
 	if !ok || s.prog != p {
 		return nil, fmt.Errorf("%w: the state belongs to another model", fault.State)
 	}
-	switch {
-	case s.closed.Load():
-		return nil, fmt.Errorf("%w: it is closed", fault.State)
-	case s.broken.Load():
-		return nil, fmt.Errorf("%w: a prediction failed half-way through it; load it again", fault.State)
-	case !s.busy.CompareAndSwap(false, true):
-		return nil, fmt.Errorf("%w: another prediction is using it", fault.State)
-	}
-	return s, nil
+	return s, s.take(true)
 }
 
-func (s *state) hold() error {
-	if s.closed.Load() {
-		return fmt.Errorf("engine: %w: it is closed", fault.State)
-	}
+// take makes the state the caller's alone until busy is false again; whole refuses a
+// broken one. Only who has it can tell: before that, a prediction may still break it.
+func (s *state) take(whole bool) error {
 	if !s.busy.CompareAndSwap(false, true) {
-		return fmt.Errorf("engine: %w: a prediction is using it", fault.State)
+		return fmt.Errorf("%w: a prediction is using it", fault.State)
 	}
-	return nil
+	var err error
+	switch {
+	case s.closed.Load():
+		err = fmt.Errorf("%w: it is closed", fault.State)
+	case whole && s.broken.Load():
+		err = fmt.Errorf("%w: a prediction failed half-way through it; load it again", fault.State)
+	default:
+		return nil
+	}
+	s.busy.Store(false)
+	return err
 }
 
 // Save implements backend.State.
 func (s *state) Save(to tensor.Features) error {
-	if err := s.hold(); err != nil {
-		return err
+	if err := s.take(true); err != nil {
+		return fmt.Errorf("engine: %w", err)
 	}
 	defer s.busy.Store(false)
-	if s.broken.Load() {
-		return fmt.Errorf("engine: %w: a prediction failed half-way through it", fault.State)
-	}
 	for i, v := range s.prog.fn.States {
 		d := v.Type.DType
 		if stateForm(v.Type) == graph.Plain {
@@ -96,8 +94,8 @@ func (s *state) Save(to tensor.Features) error {
 
 // Load implements backend.State. A state that broke is whole again once every one of its parts is loaded.
 func (s *state) Load(from tensor.Features) error {
-	if err := s.hold(); err != nil {
-		return err
+	if err := s.take(false); err != nil {
+		return fmt.Errorf("engine: %w", err)
 	}
 	defer s.busy.Store(false)
 	loaded := 0
