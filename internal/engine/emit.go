@@ -54,6 +54,7 @@ func (p *place) equal(q *place) bool {
 type constant struct {
 	slot  int32
 	value *graph.Const
+	plain *graph.Packed // nil: the value is in Plain form, or strings
 }
 
 // emit lays memory out and writes the segment down.
@@ -83,7 +84,7 @@ func (p *planner) emit() *segment {
 	for v := range p.later {
 		p.layout.consts = p.note(p.layout.consts, p.mem.ofLater[v], p.plainConst(v))
 	}
-	return p.segment(512*len(p.steps) + 64*(len(p.layout.fixed)+len(p.linked)) + 16*len(p.layout.consts))
+	return p.segment(512*len(p.steps) + 64*(len(p.layout.fixed)+len(p.linked)) + 24*len(p.layout.consts))
 }
 
 // adapt writes down a segment that differs from the last one in the calls touched,
@@ -171,7 +172,11 @@ func (p *planner) note(to []constant, local int32, k *graph.Const) []constant {
 		return to
 	}
 	p.mem.noted[local] = true
-	return append(to, constant{p.mem.slots[local], k})
+	c := constant{slot: p.mem.slots[local], value: k}
+	if k.Strings == nil && !k.IsPlain() {
+		c.plain = p.prog.packed(k, k.PlainForm())
+	}
+	return append(to, c)
 }
 
 // plainConst is a value that is known and has memory of its own; nil otherwise.

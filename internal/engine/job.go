@@ -16,7 +16,7 @@ type executor interface {
 	set(v *graph.Value, t graph.Type, s graph.Slot)
 	compute() error
 	// result is an output of what was computed last, valid until the next.
-	result(i int) (graph.Type, graph.Slot)
+	result(i int) (graph.Type, graph.Slot, error)
 	// wrote reports whether the job has written a state.
 	wrote() bool
 	end()
@@ -82,8 +82,11 @@ func (p *program) one(x executor, in tensor.Features, out *tensor.Features, st *
 	}
 	for k := range p.feats.out {
 		o := &p.feats.out[k]
-		t, s := x.result(k)
-		if err := o.write(t, s, *out); err != nil {
+		t, s, err := x.result(k)
+		if err == nil {
+			err = o.write(t, s, *out)
+		}
+		if err != nil {
 			return fmt.Errorf("output %q: %w", o.name, err)
 		}
 	}

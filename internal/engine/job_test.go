@@ -16,6 +16,9 @@ import (
 	"coreml/tensor"
 )
 
+// nothing is what a file says of a function that it does not describe.
+var nothing = &mlmodel.Function{}
+
 // eachBackend runs a test with the function as a program of the engine and of the reference.
 func eachBackend(t *testing.T, c backend.Config, function func(b builder) *graph.Function, test func(t *testing.T, p *program)) {
 	for name, mk := range map[string]func(*graph.Function) *program{
@@ -23,7 +26,7 @@ func eachBackend(t *testing.T, c backend.Config, function func(b builder) *graph
 		"reference": func(fn *graph.Function) *program { return newReference(fn, c) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := open(function(build(t)), &mlmodel.Function{}, maker{
+			p, err := open(function(build(t)), nothing, maker{
 				program: func(fn *graph.Function) (*program, error) { return mk(fn), nil },
 				ready:   func(*program) error { return nil },
 			})
@@ -176,7 +179,7 @@ func TestPanicWhileLoadingLeavesNoProgram(t *testing.T) {
 	err := func() (err error) {
 		defer guard(&err, "")()
 		b := build(t)
-		_, err = open(b.Function(b.op("relu", testkit.Args{"x": b.Input("x", graph.TensorOf(tensor.Float32, 2))})), &mlmodel.Function{}, maker{
+		_, err = open(b.Function(b.op("relu", testkit.Args{"x": b.Input("x", graph.TensorOf(tensor.Float32, 2))})), nothing, maker{
 			program: func(fn *graph.Function) (*program, error) {
 				p = newProgram(fn, cpu.Best(), backend.Config{})
 				return p, nil

@@ -17,7 +17,11 @@ type packKey struct {
 
 // Get implements graph.PackStore.
 func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
-	k := c.In[in].Const
+	return p.packed(c.In[in].Const, pk)
+}
+
+// packed is the one place of a constant in a form.
+func (p *program) packed(k *graph.Const, pk graph.Packing) *graph.Packed {
 	key := packKey{unsafe.Pointer(k), 0, pk.Form}
 	if k.Code == nil && len(k.Data) > 0 {
 		key.at, key.len = unsafe.Pointer(&k.Data[0]), len(k.Data)
@@ -57,30 +61,36 @@ func codedBytes(fn *graph.Function) int64 {
 	return n
 }
 
-// fill packs a weight, once.
-func (p *program) fill(k *graph.Packed, t *team, helpers int) error {
+// fill packs a weight, once, with a team or, if that is nil, alone. It stops nobody who does not need this weight.
+func (p *program) fill(k *graph.Packed, t *team) error {
+	if t == nil {
+		t = &team{threads: 1}
+	}
+	return k.Fill(func() ([]byte, error) {
+		if err := p.affordWeights(); err != nil {
+			return nil, err
+		}
+		data := graph.Aligned(k.Packing.Size)
+		useHugePages(data)
+		items := k.Packing.Items
+		const piece = 4
+		err := t.do((items+piece-1)/piece, func(_, task int) error {
+			k.Packing.Do(data, k.Src, task*piece, min(items, (task+1)*piece))
+			return nil
+		})
+		if err == nil {
+			p.giveBack(k.Src)
+		}
+		return data, err
+	})
+}
+
+func (p *program) affordWeights() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if k.Ready.Load() {
-		return nil
-	}
 	if limit := p.config.MemoryLimit; limit > 0 && p.held > limit {
 		return fmt.Errorf("weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
 	}
-	data := graph.Aligned(k.Packing.Size)
-	useHugePages(data)
-	items := k.Packing.Items
-	const piece = 4
-	err := t.do((items+piece-1)/piece, helpers, func(_, task int) error {
-		k.Packing.Do(data, k.Src, task*piece, min(items, (task+1)*piece))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	k.Data = data
-	k.Ready.Store(true)
-	p.giveBack(k.Src)
 	return nil
 }
 
@@ -105,33 +115,13 @@ func (p *program) preload() (err error) {
 	}
 	p.mu.Unlock()
 	t := crew.take(p.threads())
-	helpers := 0
-	if t == nil {
-		t = alone
-	} else {
-		helpers = t.threads - 1
+	if t != nil {
 		defer crew.giveBack()
 	}
 	for _, k := range all {
-		if err := p.fill(k, t, helpers); err != nil {
+		if err := p.fill(k, t); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// plainOf is a constant in Plain form, made once.
-func (p *program) plainOf(k *graph.Const) []byte {
-	if k.Code == nil && k.Data != nil && (k.Held || graph.StoreDType(k.Type.DType) == k.Type.DType) {
-		return k.Data
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	b, ok := p.plain[k]
-	if !ok {
-		b = k.Plain()
-		p.plain[k] = b
-		p.held += int64(len(b))
-	}
-	return b
 }

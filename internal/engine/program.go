@@ -30,8 +30,7 @@ type program struct {
 	plans    map[planKey]*planList
 	after    map[planKey]map[*graph.Value]bool
 	packs    map[packKey]*graph.Packed
-	plain    map[*graph.Const][]byte
-	held     int64 // bytes in packs and plain
+	held     int64 // bytes in packs
 	expanded map[*graph.Node]inferred
 	idle     []*run
 	closed   bool
@@ -63,7 +62,7 @@ const planBytes = 16 << 20
 
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
 	p := &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
-		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, expanded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
+		packs: map[packKey]*graph.Packed{}, expanded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
 	p.begin = p.beginRun
 	p.prefix, p.dispatch = "engine", backend.Dispatch{Backend: "cpu", Unit: "cpu " + level.String()}
 	crew.join()

@@ -60,7 +60,7 @@ func (x *interpreter) compute() (err error) {
 	return err
 }
 
-func (x *interpreter) result(i int) (graph.Type, graph.Slot) { return x.types[i], x.out[i] }
+func (x *interpreter) result(i int) (graph.Type, graph.Slot, error) { return x.types[i], x.out[i], nil }
 
 func (x *interpreter) wrote() bool { return x.written || x.machine != nil && x.machine.Wrote() }
 

@@ -91,9 +91,10 @@ func (r *run) compute() error {
 }
 
 // result implements executor.
-func (r *run) result(i int) (graph.Type, graph.Slot) {
+func (r *run) result(i int) (graph.Type, graph.Slot, error) {
 	v := r.prog.fn.Body.Outputs[i]
-	return r.typeOf(v), r.valueSlot(v)
+	s, err := r.valueSlot(v)
+	return r.typeOf(v), s, err
 }
 
 // wrote implements executor.
@@ -192,7 +193,9 @@ func (r *run) bind(seg *segment) error {
 				return err
 			}
 		}
-		r.bring(seg.consts)
+		if err := r.bring(seg.consts); err != nil {
+			return err
+		}
 	}
 	if top && len(seg.dynamic) == 0 {
 		r.bound, r.frame = seg, frame
@@ -206,8 +209,7 @@ func (r *run) bind(seg *segment) error {
 			}
 		}
 	}
-	r.bring(seg.renewed)
-	return nil
+	return r.bring(seg.renewed)
 }
 
 func (r *run) place(p *place, frame []byte) error {
@@ -222,14 +224,22 @@ func (r *run) place(p *place, frame []byte) error {
 }
 
 // bring puts constants into their slots.
-func (r *run) bring(ks []constant) {
-	for _, k := range ks {
-		if k.value.Strings != nil {
-			r.slots[k.slot] = graph.Slot{Obj: k.value.Strings, Shape: k.value.Type.Shape}
-		} else {
-			r.slots[k.slot] = graph.Slot{Data: r.prog.plainOf(k.value), Shape: k.value.Type.Shape}
+func (r *run) bring(ks []constant) error {
+	for i := range ks {
+		k := &ks[i]
+		s := graph.Slot{Data: k.value.Data, Shape: k.value.Type.Shape}
+		switch {
+		case k.plain != nil:
+			if err := r.pack(k.plain); err != nil {
+				return err
+			}
+			s.Data = k.plain.Data
+		case k.value.Strings != nil:
+			s.Obj = k.value.Strings
 		}
+		r.slots[k.slot] = s
 	}
+	return nil
 }
 
 func (r *run) limit() int64 {
@@ -250,10 +260,8 @@ func (r *run) step(s *step) (err error) {
 		r.written = true
 	}
 	for _, k := range s.call.Packs {
-		if !k.Ready.Load() {
-			if err := r.pack(k); err != nil {
-				return err
-			}
+		if err := r.pack(k); err != nil {
+			return err
 		}
 	}
 	if r.profile != nil {
@@ -279,18 +287,16 @@ func (r *run) tasks(s *step) error {
 		}
 		return nil
 	}
-	return r.team.do(n, min(r.team.threads, n)-1, r.work)
+	return r.team.do(n, r.work)
 }
 
+// pack makes sure that a weight is packed.
 func (r *run) pack(k *graph.Packed) error {
-	if r.team != nil {
-		return r.prog.fill(k, r.team, r.team.threads-1)
+	if k.Ready.Load() {
+		return nil
 	}
-	return r.prog.fill(k, alone, 0)
+	return r.prog.fill(k, r.team)
 }
-
-// alone runs tasks in the caller only.
-var alone = &team{threads: 1}
 
 // Context implements graph.Env.
 func (r *run) Context() context.Context { return r.ctx }
@@ -338,7 +344,10 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 // results copies a block's results to slots that outlive its frame.
 func (r *run) results(b *graph.Block, out []graph.Slot) error {
 	for i, v := range b.Outputs {
-		from := r.valueSlot(v)
+		from, err := r.valueSlot(v)
+		if err != nil {
+			return err
+		}
 		if grow := len(from.Data) - cap(out[i].Data); grow > 0 {
 			if err := r.Grow(int64(grow)); err != nil {
 				return err
@@ -352,18 +361,22 @@ func (r *run) results(b *graph.Block, out []graph.Slot) error {
 }
 
 // valueSlot is a value's memory in Plain form.
-func (r *run) valueSlot(v *graph.Value) graph.Slot {
+func (r *run) valueSlot(v *graph.Value) (graph.Slot, error) {
 	k := v.Const
 	if k == nil {
 		k = r.known[v.ID].Const
 	}
-	if k != nil && k.Strings != nil {
-		return graph.Slot{Obj: k.Strings, Shape: k.Type.Shape}
+	switch {
+	case k == nil:
+		return r.slots[slotOf(v, graph.Plain)], nil
+	case k.Strings != nil:
+		return graph.Slot{Obj: k.Strings, Shape: k.Type.Shape}, nil
+	case k.IsPlain():
+		return graph.Slot{Data: k.Data, Shape: k.Type.Shape}, nil
 	}
-	if k != nil {
-		return graph.Slot{Data: r.prog.plainOf(k), Shape: k.Type.Shape}
-	}
-	return r.slots[slotOf(v, graph.Plain)]
+	w := r.prog.packed(k, k.PlainForm())
+	err := r.pack(w)
+	return graph.Slot{Data: w.Data, Shape: k.Type.Shape}, err
 }
 
 // typeOf is what is known of a value once it has been computed.

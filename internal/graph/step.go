@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"coreml/tensor"
@@ -24,6 +25,24 @@ type Packed struct {
 	Src     *Const
 	Data    []byte
 	Ready   atomic.Bool
+
+	filling sync.Mutex
+}
+
+// Fill has the bytes made, once: who comes meanwhile waits, and tries again if that failed.
+func (p *Packed) Fill(bytes func() ([]byte, error)) error {
+	p.filling.Lock()
+	defer p.filling.Unlock()
+	if p.Ready.Load() {
+		return nil
+	}
+	data, err := bytes()
+	if err != nil {
+		return err
+	}
+	p.Data = data
+	p.Ready.Store(true)
+	return nil
 }
 
 // F32 views the packed bytes as float32.
