@@ -20,8 +20,12 @@ func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
 	return p.packed(c.In[in].Const, pk)
 }
 
-// packed is the one place of a constant in a form.
+// packed is the one place of a constant in a form. What differs from plan to plan
+// has few elements, and goes with its plan.
 func (p *program) packed(k *graph.Const, pk graph.Packing) *graph.Packed {
+	if k.Derived {
+		return &graph.Packed{Packing: pk, Src: k}
+	}
 	key := packKey{unsafe.Pointer(k), 0, pk.Form}
 	if k.Code == nil && len(k.Data) > 0 {
 		key.at, key.len = unsafe.Pointer(&k.Data[0]), len(k.Data)

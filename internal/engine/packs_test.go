@@ -128,3 +128,86 @@ func TestClosedModelIsForgotten(t *testing.T) {
 	}
 	t.Error("a closed model stays in memory")
 }
+
+// TestWeightsStayBoundedOverLengths: every caller finds the planner at work and makes a plan from scratch, in
+// which a weight is computed from constants, and a bias follows from the length.
+func TestWeightsStayBoundedOverLengths(t *testing.T) {
+	b := build(t)
+	x := b.Input("x", graph.TensorOf(tensor.Float32, 3, 64))
+	x.Type.Shape = []int{-1, 64}
+	w := b.op("square", testkit.Args{"x": b.Floats(make([]float32, 2*64), 2, 64)})
+	length := b.op("cast", testkit.Args{"x": b.op("shape", testkit.Args{"x": x}), "dtype": "fp32"})
+	y := b.op("linear", testkit.Args{"x": x, "weight": w, "bias": length})
+	pair := b.op("reshape", testkit.Args{"x": b.op("concat", testkit.Args{"values": []*graph.Value{length, length}, "axis": 0, "interleave": false}), "shape": []int{2, 2}})
+	z := b.op("linear", testkit.Args{"x": b.op("slice_by_size", testkit.Args{"x": x, "begin": []int{0, 0}, "size": []int{-1, 2}}), "weight": pair})
+	half := b.Const(&graph.Const{Type: graph.TensorOf(tensor.Float16, 1, 2), Data: make([]byte, 4)})
+	nobody := b.op("slice_by_size", testkit.Args{"x": length, "begin": []int{0}, "size": []int{0}})
+	p := newProgram(b.Function(y, z, b.op("cast", testkit.Args{"x": half, "dtype": "fp32"}), nobody), cpu.Best(), backend.Config{})
+	defer p.Close()
+	p.feats, _ = newFeatures(p.fn, nothing)
+	run := func(n int) {
+		p.mu.Lock()
+		for _, l := range p.plans {
+			l.idle = nil
+		}
+		p.mu.Unlock()
+		in, err := tensor.Make(tensor.Float32, []int{n, 64})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		out, err := predict(p, nil, tensor.Features{"x": in})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if got := out[p.feats.out[0].name].(*tensor.Tensor).Float32s(); got[0] != float32(n) || got[1] != 64 {
+			t.Errorf("length %d: %v, want its shape", n, got[:2])
+		}
+	}
+	run(3)
+	weights, packs := p.Capabilities().Memory.Weights, len(p.packs)
+	if weights == 0 {
+		t.Fatal("no weight is packed")
+	}
+	var wg sync.WaitGroup
+	for k := range 4 {
+		wg.Go(func() {
+			for n := range 50 {
+				run(1 + n*(k+1)%37)
+			}
+		})
+	}
+	wg.Wait()
+	if got := p.Capabilities().Memory.Weights; got != weights || len(p.packs) != packs {
+		t.Errorf("%d bytes of weights in %d places after many lengths, want %d in %d", got, len(p.packs), weights, packs)
+	}
+}
+
+// TestValuesOfARunAreFoldedForThatRun: a shape that an input gives is known to the plan of the rest, and so is what follows from it.
+func TestValuesOfARunAreFoldedForThatRun(t *testing.T) {
+	b := build(t)
+	x, s := b.Input("x", graph.TensorOf(tensor.Float32, 24)), b.Known("s", 2, 12)
+	y := b.op("reshape", testkit.Args{"x": x, "shape": s})
+	turned := b.op("reverse", testkit.Args{"x": s, "axes": []int{0}})
+	b.KnownInputs()[turned] = graph.IntsConst(12, 2)
+	z := b.op("reshape", testkit.Args{"x": x, "shape": turned})
+	b.Open(y)
+	b.Open(z)
+	p := newProgram(b.Function(y, z), cpu.Best(), backend.Config{})
+	defer p.Close()
+	p.feats, _ = newFeatures(p.fn, nothing)
+	for _, shape := range [][]int32{{2, 12}, {3, 8}, {2, 12}, {4, 6}} {
+		in, err := tensor.FromBytes(tensor.Int32, []int{2}, tensor.BytesOf(shape))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := predict(p, nil, tensor.Features{"x": floatsIn(make([]float32, 24)...), "s": in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := out[z.Name].(*tensor.Tensor).Shape(); got[0] != int(shape[1]) || got[1] != int(shape[0]) {
+			t.Errorf("shape %v: the second result has %v", shape, got)
+		}
+	}
+}

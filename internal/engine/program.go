@@ -26,16 +26,16 @@ type program struct {
 	// discard gives pages of the mapped file back once a weight is packed.
 	discard func([]byte)
 
-	mu       sync.Mutex // guards what follows
-	plans    map[planKey]*planList
-	after    map[planKey]map[*graph.Value]bool
-	packs    map[packKey]*graph.Packed
-	held     int64 // bytes in packs
-	expanded map[*graph.Node]inferred
-	idle     []*run
-	closed   bool
-	active   sync.WaitGroup
-	leave    sync.Once
+	mu     sync.Mutex // guards what follows
+	plans  map[planKey]*planList
+	after  map[planKey]map[*graph.Value]bool
+	packs  map[packKey]*graph.Packed
+	held   int64                    // bytes in packs
+	folded map[*graph.Node]inferred // of calls that every plan says the same of
+	idle   []*run
+	closed bool
+	active sync.WaitGroup
+	leave  sync.Once
 }
 
 // planKey is a place in the graph at which a segment starts.
@@ -62,7 +62,7 @@ const planBytes = 16 << 20
 
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
 	p := &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
-		packs: map[packKey]*graph.Packed{}, expanded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
+		packs: map[packKey]*graph.Packed{}, folded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
 	p.begin = p.beginRun
 	p.prefix, p.dispatch = "engine", backend.Dispatch{Backend: "cpu", Unit: "cpu " + level.String()}
 	crew.join()

@@ -174,7 +174,7 @@ func (r *run) segment(seg *segment) error {
 func (r *run) readValue(v *graph.Value) {
 	k := &r.known[v.ID]
 	d := r.slots[slotOf(v, graph.Plain)].Data
-	k.Const = &graph.Const{Type: k.Type, Data: append([]byte(nil), d...), Held: true}
+	k.Const = &graph.Const{Type: k.Type, Data: append([]byte(nil), d...), Held: true, Derived: true}
 }
 
 // bind points the slots at memory. What the layout says holds from the call before

@@ -17,7 +17,7 @@ type Const struct {
 	// Held says that Data is in Plain form (float32, int32, one byte per bool), whatever the declared
 	// dtype: a value computed by us, not read from a file.
 	Held bool
-	// Derived says that the value follows from the shapes of the inputs, so that it may differ from plan to plan.
+	// Derived says that the value follows from the shapes of the inputs, or from a run, so that it may differ from plan to plan.
 	Derived bool
 	// Code is the compressed form of a weight whose dense form is made only when and where it is needed.
 	Code Code
