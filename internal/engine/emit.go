@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"coreml/internal/graph"
+	"coreml/tensor"
 )
 
 // segment is a plan: some nodes of a block, for concrete types of everything
@@ -30,6 +31,8 @@ type layout struct {
 	frame  int        // bytes of activations
 	fixed  []place    // slots inside the frame
 	consts []constant // constants that steps read in Plain form
+	// objects are slots of results that are no memory: lists, dictionaries, strings.
+	objects []int32
 }
 
 // step is a call ready to run.
@@ -72,6 +75,9 @@ func (p *planner) emit() *segment {
 			} else {
 				p.linkOf[s] = len(p.linked)
 				p.linked = append(p.linked, pl)
+			}
+			if t := c.call.Out[o].Type; t.Kind != graph.KindTensor || t.DType == tensor.String {
+				p.layout.objects = append(p.layout.objects, s)
 			}
 		}
 		p.layout.consts = p.constants(p.layout.consts, c)

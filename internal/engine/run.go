@@ -23,6 +23,7 @@ type run struct {
 	execs []graph.Exec // one for each worker
 	bound *segment     // whose fixed places are in slots, based at frame
 	frame []byte
+	ran   []*segment // whose slots hold memory that is not the run's
 
 	current *step // for the closure below, which is made once
 	phase   *graph.Phase
@@ -86,6 +87,7 @@ func (r *run) set(v *graph.Value, t graph.Type, s graph.Slot) {
 
 // compute implements executor: it runs the function for what was set.
 func (r *run) compute() error {
+	r.leave(0)
 	r.stack.release(mark{})
 	return r.block(r.prog.fn.Body)
 }
@@ -103,14 +105,36 @@ func (r *run) wrote() bool { return r.written }
 // forget drops what belongs to the caller.
 func (r *run) forget() {
 	r.ctx, r.profile, r.grown = nil, nil, 0
-	for _, v := range r.prog.fn.Body.Inputs {
+	r.empty(r.prog.fn.Body.Inputs)
+	r.leave(0)
+	r.stack.release(mark{})
+}
+
+// leave drops what segments hold that is not in the run's frames, from one of ran on: views
+// of inputs and states, lists and dictionaries, and what steps have allocated.
+func (r *run) leave(from int) {
+	for _, seg := range r.ran[from:] {
+		for i := range seg.linked {
+			r.slots[seg.linked[i].slot] = graph.Slot{}
+		}
+		for _, s := range seg.objects {
+			r.slots[s].Obj = nil
+		}
+		r.empty(seg.dynamic)
+	}
+	clear(r.ran[from:])
+	r.ran = r.ran[:from]
+}
+
+// empty clears the slots of values as they are given from outside.
+func (r *run) empty(l []*graph.Value) {
+	for _, v := range l {
 		f := graph.Plain
 		if v.Type.Kind == graph.KindState {
 			f = stateForm(v.Type)
 		}
 		r.slots[slotOf(v, f)] = graph.Slot{}
 	}
-	r.stack.release(mark{})
 }
 
 // guard makes a panic, or a fault in mapped memory, the caller's error: defer guard(&err, prefix)().
@@ -140,6 +164,7 @@ func (r *run) block(b *graph.Block) error {
 }
 
 func (r *run) segment(seg *segment) error {
+	r.ran = append(r.ran, seg)
 	if err := r.bind(seg); err != nil {
 		return err
 	}
@@ -200,7 +225,7 @@ func (r *run) bind(seg *segment) error {
 	if top && len(seg.dynamic) == 0 {
 		r.bound, r.frame = seg, frame
 	} else {
-		r.bound = nil
+		r.bound, r.frame = nil, nil
 	}
 	for _, l := range [][]place{seg.linked, seg.moved} {
 		for i := range l {
@@ -315,7 +340,7 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	s, ph, m, bound := r.current, r.phase, r.stack.mark(), r.bound
+	s, ph, m, bound, frame, ran := r.current, r.phase, r.stack.mark(), r.bound, r.frame, len(r.ran)
 	block := s.call.Node.Blocks[b]
 	if len(args) != len(block.Inputs) {
 		return fmt.Errorf("block %d: %d arguments: %w: want %d", b, len(args), fault.Invalid, len(block.Inputs))
@@ -335,8 +360,10 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 	if err == nil {
 		err = r.results(block, out)
 	}
+	r.leave(ran)
+	r.empty(block.Inputs)
 	r.stack.release(m)
-	r.current, r.phase, r.bound = s, ph, bound
+	r.current, r.phase, r.bound, r.frame = s, ph, bound, frame
 	x.Node, x.In, x.Out = s.call.Node, s.in, s.out
 	return err
 }
