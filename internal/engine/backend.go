@@ -71,10 +71,10 @@ func (p *program) Capabilities() backend.Capabilities {
 	p.fn.Body.Walk(func(n *graph.Node) { c.Ops[n.Op.Name]++ })
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.Memory.Weights = p.held
+	c.Memory.Weights, c.Memory.Activations = p.held, p.most
 	for _, l := range p.plans {
 		for _, k := range l.plans {
-			c.Memory.Activations = max(c.Memory.Activations, int64(k.seg.frame))
+			c.Memory.Activations = max(c.Memory.Activations, p.need(k.seg))
 		}
 	}
 	return c

@@ -15,6 +15,7 @@ type segment struct {
 	*layout
 	age     int        // a later adaptation of a layout covers all slots that an earlier one does
 	steps   []*step    // those of unchanged calls are shared
+	scratch scratch    // of any of them
 	linked  []place    // slots inside other slots: views of inputs, states, outer values
 	moved   []place    // in the stead of those that the layout has for the same slots
 	renewed []constant // likewise
@@ -63,7 +64,7 @@ type constant struct {
 // emit lays memory out and writes the segment down.
 func (p *planner) emit() *segment {
 	p.layout = &layout{frame: p.mem.assign(p), fixed: make([]place, 0, len(p.mem.slots)), consts: make([]constant, 0, len(p.mem.slots)/2)}
-	p.varied, p.age = make([]bool, len(p.calls)), 0
+	p.varied, p.age, p.scratch = make([]bool, len(p.calls)), 0, scratch{}
 	p.steps = make([]*step, 0, len(p.calls))
 	steps := make([]step, 0, len(p.calls)) // one piece of memory
 	p.linked, p.linkOf = nil, map[int32]int{}
@@ -85,6 +86,7 @@ func (p *planner) emit() *segment {
 			c.at = len(p.steps)
 			steps = append(steps, p.mem.step(c))
 			p.steps = append(p.steps, &steps[len(steps)-1])
+			p.scratch.cover(&c.step)
 		}
 	}
 	for v := range p.later {
@@ -111,6 +113,7 @@ func (p *planner) adapt(touched []bool) *segment {
 		if c.at >= 0 {
 			s := p.mem.step(c)
 			p.steps[c.at] = &s
+			p.scratch.cover(&c.step)
 			fresh++
 		}
 		if !p.varied[i] {
@@ -147,7 +150,7 @@ func (p *planner) adapt(touched []bool) *segment {
 
 // segment is what the planner has now, without what differs from the layout.
 func (p *planner) segment(size int) *segment {
-	seg := &segment{layout: p.layout, age: p.age, steps: p.steps, linked: p.linked, next: p.next, needs: p.needs}
+	seg := &segment{layout: p.layout, age: p.age, steps: p.steps, scratch: p.scratch, linked: p.linked, next: p.next, needs: p.needs}
 	for _, v := range p.exported {
 		o := p.known[v.ID]
 		seg.exports = append(seg.exports, o)
@@ -180,7 +183,7 @@ func (p *planner) note(to []constant, local int32, k *graph.Const) []constant {
 	p.mem.noted[local] = true
 	c := constant{slot: p.mem.slots[local], value: k}
 	if k.Strings == nil && !k.IsPlain() {
-		c.plain = p.prog.packed(k, k.PlainForm())
+		c.plain = p.ask.packed(k, k.PlainForm())
 	}
 	return append(to, c)
 }

@@ -135,6 +135,15 @@ func (p *program) infer(c *graph.Call) (inferred, error) {
 	if first, ok := p.folded[c.Node]; ok {
 		return first, nil
 	}
+	size := int64(0)
+	for _, k := range r.consts {
+		size += int64(len(k.Data))
+	}
+	if c.Op.Expand == nil {
+		if err := p.share(size, 0); err != nil {
+			return r, err
+		}
+	}
 	p.folded[c.Node] = r
 	return r, nil
 }

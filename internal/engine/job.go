@@ -44,7 +44,7 @@ func (p *program) answer(ctx context.Context, j *backend.Job) error {
 		}
 		defer given.busy.Store(false)
 	}
-	x := p.begin(ctx)
+	x := p.executor(ctx)
 	defer x.end()
 	for i := range j.In {
 		if err := p.one(x, j.In[i], &j.Out[i], given); err != nil {

@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"fmt"
 	"unsafe"
 
-	"coreml/internal/fault"
 	"coreml/internal/graph"
 )
 
@@ -15,14 +13,26 @@ type packKey struct {
 	form string
 }
 
+// weight is a constant in one form.
+type weight struct {
+	graph.Packed
+	counted bool // in program.held; guarded by its lock
+}
+
+// asker is the graph.PackStore of one planner. It notes weights that are not counted yet.
+type asker struct {
+	*program
+	fresh []*weight
+}
+
 // Get implements graph.PackStore.
-func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
-	return p.packed(c.In[in].Const, pk)
+func (a *asker) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
+	return a.packed(c.In[in].Const, pk)
 }
 
 // packed is the one place of a constant in a form. What differs from plan to plan
 // has few elements, and goes with its plan.
-func (p *program) packed(k *graph.Const, pk graph.Packing) *graph.Packed {
+func (a *asker) packed(k *graph.Const, pk graph.Packing) *graph.Packed {
 	if k.Derived {
 		return &graph.Packed{Packing: pk, Src: k}
 	}
@@ -31,15 +41,33 @@ func (p *program) packed(k *graph.Const, pk graph.Packing) *graph.Packed {
 		key.at, key.len = unsafe.Pointer(&k.Data[0]), len(k.Data)
 		key.form = k.Type.DType.String() + pk.Form
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if have := p.packs[key]; have != nil {
-		return have
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.packs[key]
+	if w == nil {
+		w = &weight{Packed: graph.Packed{Packing: pk, Src: k}}
+		a.packs[key] = w
 	}
-	n := &graph.Packed{Packing: pk, Src: k}
-	p.packs[key] = n
-	p.held += int64(pk.Size)
-	return n
+	if !w.counted {
+		a.fresh = append(a.fresh, w)
+	}
+	return &w.Packed
+}
+
+// plainOf is a constant in Plain form, for a run that reads it without a plan.
+func (r *run) plainOf(k *graph.Const) ([]byte, error) {
+	if k.IsPlain() {
+		return k.Data, nil
+	}
+	a := asker{program: r.prog}
+	w := a.packed(k, k.PlainForm())
+	a.mu.Lock()
+	err := a.shareWeights(a.fresh, 0)
+	a.mu.Unlock()
+	if err == nil {
+		err = r.pack(w)
+	}
+	return w.Data, err
 }
 
 // coldBytes is the size from which weights are taken not to stay in cache: more
@@ -71,9 +99,6 @@ func (p *program) fill(k *graph.Packed, t *team) error {
 		t = &team{threads: 1}
 	}
 	return k.Fill(func() ([]byte, error) {
-		if err := p.affordWeights(); err != nil {
-			return nil, err
-		}
 		data := graph.Aligned(k.Packing.Size)
 		useHugePages(data)
 		items := k.Packing.Items
@@ -87,15 +112,6 @@ func (p *program) fill(k *graph.Packed, t *team) error {
 		}
 		return data, err
 	})
-}
-
-func (p *program) affordWeights() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if limit := p.config.MemoryLimit; limit > 0 && p.held > limit {
-		return fmt.Errorf("weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
-	}
-	return nil
 }
 
 // giveBack lets go of the file's pages behind a constant that has been packed.
@@ -113,17 +129,19 @@ func (p *program) giveBack(k *graph.Const) {
 func (p *program) preload() (err error) {
 	defer guard(&err, "")()
 	p.mu.Lock()
-	var all []*graph.Packed
-	for _, k := range p.packs {
-		all = append(all, k)
+	var all []*weight
+	for _, w := range p.packs {
+		if w.counted {
+			all = append(all, w)
+		}
 	}
 	p.mu.Unlock()
 	t := crew.take(p.threads())
 	if t != nil {
 		defer crew.giveBack()
 	}
-	for _, k := range all {
-		if err := p.fill(k, t); err != nil {
+	for _, w := range all {
+		if err := p.fill(&w.Packed, t); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ func (Reference) Load(_ context.Context, m *mlmodel.Model, c backend.Config) (ba
 // newReference makes a program whose jobs are interpreted.
 func newReference(fn *graph.Function, c backend.Config) *program {
 	p := newProgram(fn, cpu.Generic, c)
-	p.begin = func(ctx context.Context) executor {
+	p.executor = func(ctx context.Context) executor {
 		return &interpreter{prog: p, ctx: ctx, in: map[*graph.Value]graph.Slot{}}
 	}
 	p.prefix, p.dispatch = "reference", backend.Dispatch{Backend: "reference", Unit: "cpu generic"}

@@ -18,7 +18,9 @@ type run struct {
 	slots []graph.Slot
 	known []graph.Operand // by Value.ID, of what has been computed
 	stack stack
-	grown int64 // bytes that steps hold beside the stack
+	room  scratch // of execs
+	grown int64   // bytes that steps hold beside the stack
+	peak  int64   // the most that bytes has been in this job; guarded by the program's lock beside a memory limit
 	team  *team
 	execs []graph.Exec // one for each worker
 	bound *segment     // whose fixed places are in slots, based at frame
@@ -29,7 +31,10 @@ type run struct {
 	phase   *graph.Phase
 	work    func(worker, task int) error
 	profile *Profile
+	threads int  // that it may use
 	written bool // a state has been
+	failed  bool // the last prediction, or none was made
+	kept    bool // it has memory of jobs before
 }
 
 func newRun(p *program) *run {
@@ -37,18 +42,15 @@ func newRun(p *program) *run {
 	r.work = func(worker, task int) error {
 		x := &r.execs[worker]
 		x.Node, x.In, x.Out = r.current.call.Node, r.current.in, r.current.out
-		if need := r.current.Scratch; len(x.Buf) < need {
-			x.Buf = graph.Aligned(need + need/8)
-		}
 		return r.phase.Run(x, task)
 	}
 	return r
 }
 
-// start readies the run for up to threads workers.
-func (r *run) start(ctx context.Context, threads int) {
+// start readies the run for a job.
+func (r *run) start(ctx context.Context) {
 	r.ctx, r.profile = ctx, profileOf(ctx)
-	r.team = crew.take(threads)
+	r.team = crew.take(r.threads)
 	n := 1
 	if r.team != nil {
 		n = r.team.threads
@@ -59,7 +61,8 @@ func (r *run) start(ctx context.Context, threads int) {
 	for i := range r.execs {
 		r.execs[i].Slots, r.execs[i].Env = r.slots, r
 	}
-	r.written = false
+	r.fillRoom()
+	r.written, r.failed, r.kept = false, true, r.peak > 0
 }
 
 // end implements executor: it gives the team back, and the run itself.
@@ -87,6 +90,16 @@ func (r *run) set(v *graph.Value, t graph.Type, s graph.Slot) {
 
 // compute implements executor: it runs the function for what was set.
 func (r *run) compute() error {
+	r.failed = true
+	err := r.once()
+	if err != nil && r.retry(err) {
+		err = r.once()
+	}
+	r.failed = err != nil
+	return err
+}
+
+func (r *run) once() error {
 	r.leave(0)
 	r.stack.release(mark{})
 	return r.block(r.prog.fn.Body)
@@ -206,7 +219,12 @@ func (r *run) readValue(v *graph.Value) {
 // if that had the same layout, in the same memory, and moved no other slots.
 func (r *run) bind(seg *segment) error {
 	top := r.stack.mark() == mark{}
-	frame, err := r.stack.push(seg.frame, r.limit())
+	if seg.scratch[0] > r.room[0] || seg.scratch[1] > r.room[1] {
+		if err := r.makeRoom(seg.scratch); err != nil {
+			return err
+		}
+	}
+	frame, err := r.push(seg.frame)
 	if err != nil {
 		return err
 	}
@@ -267,13 +285,6 @@ func (r *run) bring(ks []constant) error {
 	return nil
 }
 
-func (r *run) limit() int64 {
-	if r.prog.config.MemoryLimit == 0 {
-		return 0
-	}
-	return max(1, r.prog.config.MemoryLimit-r.grown)
-}
-
 // step runs one step; a panic names the operation.
 func (r *run) step(s *step) (err error) {
 	defer func() {
@@ -328,10 +339,10 @@ func (r *run) Context() context.Context { return r.ctx }
 
 // Grow implements graph.Env.
 func (r *run) Grow(n int64) error {
-	r.grown += n
-	if limit := r.prog.config.MemoryLimit; limit > 0 && r.grown+r.stack.total > limit {
-		return fmt.Errorf("lists and loops need %d bytes: %w: %d are allowed", r.grown, fault.Limit, limit)
+	if err := r.take(n); err != nil {
+		return err
 	}
+	r.grown += n
 	return nil
 }
 
@@ -356,10 +367,12 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 		}
 		r.known[v.ID] = graph.Operand{Value: v, Type: t}
 	}
+	before := r.grown
 	err := r.block(block)
 	if err == nil {
-		err = r.results(block, out)
+		before, err = r.results(block, out, before)
 	}
+	r.grown = before // what else the block took ends with it
 	r.leave(ran)
 	r.empty(block.Inputs)
 	r.stack.release(m)
@@ -368,23 +381,28 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 	return err
 }
 
-// results copies a block's results to slots that outlive its frame.
-func (r *run) results(b *graph.Block, out []graph.Slot) error {
+// results copies a block's results to slots that outlive its frame. It returns the
+// bytes that are held with them, given those held without.
+func (r *run) results(b *graph.Block, out []graph.Slot, held int64) (int64, error) {
 	for i, v := range b.Outputs {
 		from, err := r.valueSlot(v)
 		if err != nil {
-			return err
+			return held, err
 		}
-		if grow := len(from.Data) - cap(out[i].Data); grow > 0 {
-			if err := r.Grow(int64(grow)); err != nil {
-				return err
+		to := &out[i]
+		held -= to.Bytes()
+		if len(from.Data) > cap(to.Data) {
+			if err := r.Grow(int64(len(from.Data))); err != nil {
+				return held, err
 			}
+			to.Data = graph.Aligned(len(from.Data))
 		}
-		out[i].Data = append(out[i].Data[:0], from.Data...)
-		out[i].Shape = append(out[i].Shape[:0], from.Shape...)
-		out[i].Obj = from.Obj
+		to.Data = append(to.Data[:0], from.Data...)
+		to.Shape = append(to.Shape[:0], from.Shape...)
+		to.Obj = from.Obj
+		held += to.Bytes()
 	}
-	return nil
+	return held, nil
 }
 
 // valueSlot is a value's memory in Plain form.
@@ -398,12 +416,9 @@ func (r *run) valueSlot(v *graph.Value) (graph.Slot, error) {
 		return r.slots[slotOf(v, graph.Plain)], nil
 	case k.Strings != nil:
 		return graph.Slot{Obj: k.Strings, Shape: k.Type.Shape}, nil
-	case k.IsPlain():
-		return graph.Slot{Data: k.Data, Shape: k.Type.Shape}, nil
 	}
-	w := r.prog.packed(k, k.PlainForm())
-	err := r.pack(w)
-	return graph.Slot{Data: w.Data, Shape: k.Type.Shape}, err
+	d, err := r.plainOf(k)
+	return graph.Slot{Data: d, Shape: k.Type.Shape}, err
 }
 
 // typeOf is what is known of a value once it has been computed.

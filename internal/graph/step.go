@@ -81,6 +81,15 @@ type Slot struct {
 	Obj   any // lists, dictionaries, strings
 }
 
+// Bytes is what the slot keeps in memory.
+func (s *Slot) Bytes() int64 {
+	n := int64(cap(s.Data))
+	if o, ok := s.Obj.(interface{ Bytes() int64 }); ok { // a list
+		n += o.Bytes()
+	}
+	return n
+}
+
 // Exec is what a running step sees. Each worker has its own.
 type Exec struct {
 	Node    *Node
@@ -96,7 +105,8 @@ type Env interface {
 	Context() context.Context
 	// RunBlock runs block b of the call with the given arguments and copies its results to out.
 	RunBlock(x *Exec, b int, args, out []Slot) error
-	// Grow counts bytes that a step is about to allocate against the run's limit.
+	// Grow counts bytes that a step is about to allocate against the run's limit. They count until the run or
+	// the block ends; results of blocks are counted by what they keep.
 	Grow(bytes int64) error
 }
 
