@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"coreml/internal/backend"
 	"coreml/internal/fault"
@@ -81,16 +82,26 @@ func (p *program) one(x executor, in tensor.Features, out *tensor.Features, st *
 		*out = tensor.Features{}
 	}
 	for k := range p.feats.out {
-		o := &p.feats.out[k]
-		t, s, err := x.result(k)
-		if err == nil {
-			err = o.write(t, s, *out)
-		}
-		if err != nil {
-			return fmt.Errorf("output %q: %w", o.name, err)
+		if err := handOut(x, k, &p.feats.out[k], *out); err != nil {
+			return fmt.Errorf("output %q: %w", p.feats.out[k].name, err)
 		}
 	}
 	return nil
+}
+
+// handOut gives one result to the caller.
+func handOut(x executor, i int, o *output, to tensor.Features) error {
+	t, s, err := x.result(i)
+	if err == nil {
+		err = readable(t) // the file may have declared something else
+	}
+	if err != nil {
+		return err
+	}
+	if l, ok := s.Obj.([]string); ok {
+		s.Obj = slices.Clone(l) // the model's own
+	}
+	return o.write(t, s, to)
 }
 
 // enter holds Close back until p.active is done, or refuses what comes after it.

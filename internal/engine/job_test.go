@@ -232,3 +232,57 @@ func TestErrorsSayThePackageOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestStringsAreTheCallers(t *testing.T) {
+	eachBackend(t, backend.Config{}, func(b builder) *graph.Function {
+		b.Input("x", graph.TensorOf(tensor.Float32, 1))
+		return b.Function(b.Const(&graph.Const{Type: graph.TensorOf(tensor.String, 2), Strings: []string{"a", "b"}}))
+	}, func(t *testing.T, p *program) {
+		for range 2 {
+			out, err := predict(p, nil, tensor.Features{"x": floatsIn(1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, ok := out[p.feats.out[0].name].([]string)
+			if !ok || len(l) != 2 || l[0] != "a" {
+				t.Fatalf("%v, want a and b", out)
+			}
+			l[0] = "changed"
+		}
+	})
+}
+
+// TestListsAreNoOutputs, nor are states, whatever the file declares.
+func TestListsAreNoOutputs(t *testing.T) {
+	list := func(b builder) *graph.Value {
+		v := b.op("make_list", testkit.Args{"init_length": 1, "dynamic_length": true, "elem_shape": []*graph.Value{b.argument(4)}, "dtype": "fp32"})
+		v.Name = "many"
+		return v
+	}
+	b := build(t)
+	for _, v := range []*graph.Value{list(b), b.State("many", tensor.Float32, 2)} {
+		if err := openOnly(b.Function(v)); !errors.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), `"many"`) {
+			t.Errorf("loading a function that gives %v: %v, want %v that names it", v.Type, err, fault.Unsupported)
+		}
+	}
+	eachBackend(t, backend.Config{}, func(b builder) *graph.Function {
+		v := list(b)
+		v.Type = graph.TensorOf(tensor.Float32, 2)
+		return b.Function(v)
+	}, func(t *testing.T, p *program) {
+		if _, err := predict(p, nil, nil); !errors.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), `"many"`) {
+			t.Errorf("a list that is declared to be a tensor: %v, want %v that names it", err, fault.Unsupported)
+		}
+	})
+}
+
+func openOnly(fn *graph.Function) error {
+	p, err := open(fn, nothing, maker{
+		program: func(fn *graph.Function) (*program, error) { return newProgram(fn, cpu.Best(), backend.Config{}), nil },
+		ready:   func(*program) error { return nil },
+	})
+	if err == nil {
+		p.Close()
+	}
+	return err
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"coreml/internal/backend"
+	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
@@ -39,6 +40,11 @@ func open(fn *graph.Function, d *mlmodel.Function, mk maker) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, o := range f.out {
+		if err := readable(o.value.Type); err != nil {
+			return nil, fmt.Errorf("output %q: %w", o.name, err)
+		}
+	}
 	p, err := mk.program(fn)
 	if err != nil {
 		return nil, err
@@ -55,4 +61,12 @@ func open(fn *graph.Function, d *mlmodel.Function, mk maker) (*program, error) {
 	}
 	done = true
 	return p, nil
+}
+
+// readable refuses results that callers can do nothing with.
+func readable(t graph.Type) error {
+	if t.Kind == graph.KindList || t.Kind == graph.KindState {
+		return fmt.Errorf("%v: %w: want a tensor, a string or a dictionary", t, fault.Unsupported)
+	}
+	return nil
 }
