@@ -26,8 +26,15 @@ type Options struct {
 	// Threads is how many threads one prediction may use; 0 means one for each
 	// physical core, and never more than GOMAXPROCS.
 	Threads int
-	// MemoryLimit bounds the bytes that packed weights and activations take
-	// beside the mapped file; more is refused with ErrLimit before it is allocated. 0: no limit.
+	// MemoryLimit bounds the bytes that the model's weights, in the forms that kernels
+	// read, and one prediction take together beside the mapped file. A prediction takes
+	// its activations, scratch memory for each thread, and what lists and loops hold.
+	// What would take more fails with ErrLimit before it is allocated: already in Open, if
+	// it is known there. A prediction that was possible once stays possible; a first one
+	// that would need new weights is refused if they left too little for those made before.
+	// Each prediction counts by itself, so that n at once may take n times as much beside the
+	// weights; the memory of up to GOMAXPROCS of them is kept for the next ones. A State may
+	// take as much again. Features, plans and the reading of the file do not count. 0: no limit.
 	MemoryLimit int64
 	// Preload packs all weights while opening, so that the first prediction is as fast as the rest.
 	Preload bool

@@ -21,7 +21,7 @@ type Backend interface {
 type Config struct {
 	Function    string // "": the default one
 	Threads     int    // 0: one for each physical core
-	MemoryLimit int64  // bytes of weights and activations beyond the file; 0: no limit
+	MemoryLimit int64  // bytes of weights and of one run beside the file; 0: no limit
 	Preload     bool   // pack all weights when loading
 	Level       string // the CPU level to run at, for tests and comparison; "": the best
 }
@@ -38,7 +38,7 @@ type Program interface {
 type Job struct {
 	In  []tensor.Features
 	Out []tensor.Features // one for each of In; given tensors are filled, missing ones allocated
-	// State is used and updated by each of the batch in turn; nil where the model has none.
+	// State is used and updated by each of the batch in turn; nil: each gets a new one if the model has states.
 	State State
 	// Hold asks a Shadow on the way to compare the answers before Run returns.
 	Hold     bool
@@ -71,8 +71,8 @@ type Capabilities struct {
 	Ops    map[string]int // operators by where they will run; planned, never guessed
 }
 
-// Memory is what a program takes, in bytes.
+// Memory is what a program takes beside the mapped file, in bytes.
 type Memory struct {
-	Weights     int64 // packed, beside the mapped file
-	Activations int64 // of one run
+	Weights     int64 // in the forms that kernels read, packed or still to be packed; all runs share them
+	Activations int64 // the most that one run took or needs: activations, scratch memory, lists and loops
 }

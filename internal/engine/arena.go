@@ -1,9 +1,8 @@
 package engine
 
 import (
-	"fmt"
+	"slices"
 
-	"coreml/internal/fault"
 	"coreml/internal/graph"
 )
 
@@ -125,28 +124,35 @@ type mark struct{ chunk, off int }
 func (s *stack) mark() mark     { return mark{s.chunk, s.off} }
 func (s *stack) release(m mark) { s.chunk, s.off = m.chunk, m.off }
 
-// push returns n bytes; limit bounds what the stack holds in all.
-func (s *stack) push(n int, limit int64) ([]byte, error) {
-	n = roundUp(n, align)
-	for ; s.chunk < len(s.chunks); s.chunk, s.off = s.chunk+1, 0 {
-		if s.off+n <= len(s.chunks[s.chunk]) {
-			b := s.chunks[s.chunk][s.off : s.off+n : s.off+n]
-			s.off += n
-			return b, nil
-		}
+// fit returns n bytes, a multiple of align, if the stack has them. Chunks above the frames in
+// use that are too small are let go of, so that outgrown ones do not add up.
+func (s *stack) fit(n int) ([]byte, bool) {
+	if n == 0 {
+		return nil, true
 	}
-	// An eighth more, so that shapes that grow a little fit again.
-	size := max(roundUp(n+n/8, 4096), 64<<10)
-	if limit > 0 && s.total+int64(size) > limit {
-		size = n
+	if s.chunk < len(s.chunks) && s.off+n > len(s.chunks[s.chunk]) && s.off > 0 {
+		s.chunk, s.off = s.chunk+1, 0
 	}
-	if limit > 0 && s.total+int64(size) > limit {
-		return nil, fmt.Errorf("engine: activations need %d bytes: %w: %d are allowed", s.total+int64(size), fault.Limit, limit)
+	small := s.chunk
+	for small < len(s.chunks) && s.off+n > len(s.chunks[small]) {
+		s.total -= int64(len(s.chunks[small]))
+		small++
 	}
+	s.chunks = slices.Delete(s.chunks, s.chunk, small)
+	if s.chunk == len(s.chunks) {
+		return nil, false
+	}
+	b := s.chunks[s.chunk][s.off : s.off+n : s.off+n]
+	s.off += n
+	return b, true
+}
+
+// grow adds a chunk and returns its first n bytes, after fit has found none.
+func (s *stack) grow(size, n int) []byte {
 	s.total += int64(size)
 	chunk := graph.Aligned(size)
 	useHugePages(chunk)
 	s.chunks = append(s.chunks, chunk)
 	s.chunk, s.off = len(s.chunks)-1, n
-	return s.chunks[s.chunk][:n:n], nil
+	return chunk[:n:n]
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"coreml/internal/graph"
+	"coreml/tensor"
 )
 
 // segment is a plan: some nodes of a block, for concrete types of everything
@@ -14,6 +15,7 @@ type segment struct {
 	*layout
 	age     int        // a later adaptation of a layout covers all slots that an earlier one does
 	steps   []*step    // those of unchanged calls are shared
+	scratch scratch    // of any of them
 	linked  []place    // slots inside other slots: views of inputs, states, outer values
 	moved   []place    // in the stead of those that the layout has for the same slots
 	renewed []constant // likewise
@@ -30,6 +32,8 @@ type layout struct {
 	frame  int        // bytes of activations
 	fixed  []place    // slots inside the frame
 	consts []constant // constants that steps read in Plain form
+	// objects are slots of results that are no memory: lists, dictionaries, strings.
+	objects []int32
 }
 
 // step is a call ready to run.
@@ -54,12 +58,13 @@ func (p *place) equal(q *place) bool {
 type constant struct {
 	slot  int32
 	value *graph.Const
+	plain *graph.Packed // nil: the value is in Plain form, or strings
 }
 
 // emit lays memory out and writes the segment down.
 func (p *planner) emit() *segment {
 	p.layout = &layout{frame: p.mem.assign(p), fixed: make([]place, 0, len(p.mem.slots)), consts: make([]constant, 0, len(p.mem.slots)/2)}
-	p.varied, p.age = make([]bool, len(p.calls)), 0
+	p.varied, p.age, p.scratch = make([]bool, len(p.calls)), 0, scratch{}
 	p.steps = make([]*step, 0, len(p.calls))
 	steps := make([]step, 0, len(p.calls)) // one piece of memory
 	p.linked, p.linkOf = nil, map[int32]int{}
@@ -72,18 +77,22 @@ func (p *planner) emit() *segment {
 				p.linkOf[s] = len(p.linked)
 				p.linked = append(p.linked, pl)
 			}
+			if t := c.call.Out[o].Type; t.Kind != graph.KindTensor || t.DType == tensor.String {
+				p.layout.objects = append(p.layout.objects, s)
+			}
 		}
 		p.layout.consts = p.constants(p.layout.consts, c)
 		if c.at = -1; !p.mem.idle(c) {
 			c.at = len(p.steps)
 			steps = append(steps, p.mem.step(c))
 			p.steps = append(p.steps, &steps[len(steps)-1])
+			p.scratch.cover(&c.step)
 		}
 	}
 	for v := range p.later {
 		p.layout.consts = p.note(p.layout.consts, p.mem.ofLater[v], p.plainConst(v))
 	}
-	return p.segment(512*len(p.steps) + 64*(len(p.layout.fixed)+len(p.linked)) + 16*len(p.layout.consts))
+	return p.segment(512*len(p.steps) + 64*(len(p.layout.fixed)+len(p.linked)) + 24*len(p.layout.consts))
 }
 
 // adapt writes down a segment that differs from the last one in the calls touched,
@@ -104,6 +113,7 @@ func (p *planner) adapt(touched []bool) *segment {
 		if c.at >= 0 {
 			s := p.mem.step(c)
 			p.steps[c.at] = &s
+			p.scratch.cover(&c.step)
 			fresh++
 		}
 		if !p.varied[i] {
@@ -140,7 +150,7 @@ func (p *planner) adapt(touched []bool) *segment {
 
 // segment is what the planner has now, without what differs from the layout.
 func (p *planner) segment(size int) *segment {
-	seg := &segment{layout: p.layout, age: p.age, steps: p.steps, linked: p.linked, next: p.next, needs: p.needs}
+	seg := &segment{layout: p.layout, age: p.age, steps: p.steps, scratch: p.scratch, linked: p.linked, next: p.next, needs: p.needs}
 	for _, v := range p.exported {
 		o := p.known[v.ID]
 		seg.exports = append(seg.exports, o)
@@ -171,7 +181,11 @@ func (p *planner) note(to []constant, local int32, k *graph.Const) []constant {
 		return to
 	}
 	p.mem.noted[local] = true
-	return append(to, constant{p.mem.slots[local], k})
+	c := constant{slot: p.mem.slots[local], value: k}
+	if k.Strings == nil && !k.IsPlain() {
+		c.plain = p.ask.packed(k, k.PlainForm())
+	}
+	return append(to, c)
 }
 
 // plainConst is a value that is known and has memory of its own; nil otherwise.

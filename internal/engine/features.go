@@ -55,7 +55,7 @@ func newFeatures(fn *graph.Function, d *mlmodel.Function) (*features, error) {
 	}
 	for i := range d.Outputs {
 		if !hasOutput(f.out, d.Outputs[i].Name) {
-			return nil, fmt.Errorf("engine: output %s: %w: the program does not compute it", fault.Quote(d.Outputs[i].Name), fault.Invalid)
+			return nil, fmt.Errorf("output %s: %w: the program does not compute it", fault.Quote(d.Outputs[i].Name), fault.Invalid)
 		}
 	}
 	return f, nil
@@ -264,18 +264,6 @@ func (o *output) shaped(given *tensor.Tensor, shape []int) error {
 	}
 	if !tensor.EqualShape(given.Shape(), shape) {
 		return fmt.Errorf("given a tensor of shape %v: %w: the result has %v", given.Shape(), fault.Schema, shape)
-	}
-	return nil
-}
-
-// write gives the results to the caller.
-func (f *features) write(out tensor.Features, result func(o *output) (graph.Type, graph.Slot)) error {
-	for k := range f.out {
-		o := &f.out[k]
-		t, s := result(o)
-		if err := o.write(t, s, out); err != nil {
-			return fmt.Errorf("output %s: %w", fault.Quote(o.name), err)
-		}
 	}
 	return nil
 }

@@ -254,7 +254,7 @@ func (r *reorders) need(v *graph.Value, f graph.Form) {
 	}
 	n := &graph.Node{ID: -1, Name: v.Name, Op: ops.Reorder, Args: [][]*graph.Value{{v}}, Out: []*graph.Value{v}}
 	c := graph.NewCall(n, r.p.prog.level, r.p.look)
-	c.Store = r.p.prog
+	c.Store = r.p.ask
 	c.In[0].Form = from
 	c.Out[0].Form, c.Out[0].Type = f, c.In[0].Type
 	pc := newPcall(c)

@@ -88,7 +88,7 @@ func foldable(c *graph.Call) bool {
 	return true
 }
 
-// derives reports whether the call's value follows from shapes.
+// derives reports whether the call's value may differ from plan to plan.
 func derives(c *graph.Call) bool {
 	if c.Op.FromType {
 		return true
@@ -114,14 +114,14 @@ func shapeLike(types []graph.Type) bool {
 	return true
 }
 
-// infer is inferCall, except that a weight is expanded once for all plans: packed
-// weights are found by the constant that they were made of.
+// infer is inferCall, except that what is the same for all plans is expanded or folded
+// once: packed weights are found by the constant that they were made of.
 func (p *program) infer(c *graph.Call) (inferred, error) {
-	if c.Op.Expand == nil {
+	if c.Op.Expand == nil && (!foldable(c) || derives(c)) {
 		return inferCall(c)
 	}
 	p.mu.Lock()
-	r, ok := p.expanded[c.Node]
+	r, ok := p.folded[c.Node]
 	p.mu.Unlock()
 	if ok {
 		return r, nil
@@ -132,9 +132,18 @@ func (p *program) infer(c *graph.Call) (inferred, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if first, ok := p.expanded[c.Node]; ok {
+	if first, ok := p.folded[c.Node]; ok {
 		return first, nil
 	}
-	p.expanded[c.Node] = r
+	size := int64(0)
+	for _, k := range r.consts {
+		size += int64(len(k.Data))
+	}
+	if c.Op.Expand == nil {
+		if err := p.share(size, 0); err != nil {
+			return r, err
+		}
+	}
+	p.folded[c.Node] = r
 	return r, nil
 }

@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"fmt"
 	"unsafe"
 
-	"coreml/internal/fault"
 	"coreml/internal/graph"
 )
 
@@ -15,23 +13,61 @@ type packKey struct {
 	form string
 }
 
+// weight is a constant in one form.
+type weight struct {
+	graph.Packed
+	counted bool // in program.held; guarded by its lock
+}
+
+// asker is the graph.PackStore of one planner. It notes weights that are not counted yet.
+type asker struct {
+	*program
+	fresh []*weight
+}
+
 // Get implements graph.PackStore.
-func (p *program) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
-	k := c.In[in].Const
+func (a *asker) Get(c *graph.Call, in int, pk graph.Packing) *graph.Packed {
+	return a.packed(c.In[in].Const, pk)
+}
+
+// packed is the one place of a constant in a form. What differs from plan to plan
+// has few elements, and goes with its plan.
+func (a *asker) packed(k *graph.Const, pk graph.Packing) *graph.Packed {
+	if k.Derived {
+		return &graph.Packed{Packing: pk, Src: k}
+	}
 	key := packKey{unsafe.Pointer(k), 0, pk.Form}
 	if k.Code == nil && len(k.Data) > 0 {
 		key.at, key.len = unsafe.Pointer(&k.Data[0]), len(k.Data)
 		key.form = k.Type.DType.String() + pk.Form
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if have := p.packs[key]; have != nil {
-		return have
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.packs[key]
+	if w == nil {
+		w = &weight{Packed: graph.Packed{Packing: pk, Src: k}}
+		a.packs[key] = w
 	}
-	n := &graph.Packed{Packing: pk, Src: k}
-	p.packs[key] = n
-	p.held += int64(pk.Size)
-	return n
+	if !w.counted {
+		a.fresh = append(a.fresh, w)
+	}
+	return &w.Packed
+}
+
+// plainOf is a constant in Plain form, for a run that reads it without a plan.
+func (r *run) plainOf(k *graph.Const) ([]byte, error) {
+	if k.IsPlain() {
+		return k.Data, nil
+	}
+	a := asker{program: r.prog}
+	w := a.packed(k, k.PlainForm())
+	a.mu.Lock()
+	err := a.shareWeights(a.fresh, 0)
+	a.mu.Unlock()
+	if err == nil {
+		err = r.pack(w)
+	}
+	return w.Data, err
 }
 
 // coldBytes is the size from which weights are taken not to stay in cache: more
@@ -57,31 +93,25 @@ func codedBytes(fn *graph.Function) int64 {
 	return n
 }
 
-// fill packs a weight, once.
-func (p *program) fill(k *graph.Packed, t *team, helpers int) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if k.Ready.Load() {
-		return nil
+// fill packs a weight, once, with a team or, if that is nil, alone. It stops nobody who does not need this weight.
+func (p *program) fill(k *graph.Packed, t *team) error {
+	if t == nil {
+		t = &team{threads: 1}
 	}
-	if limit := p.config.MemoryLimit; limit > 0 && p.held > limit {
-		return fmt.Errorf("engine: weights need %d bytes: %w: %d are allowed", p.held, fault.Limit, limit)
-	}
-	data := graph.Aligned(k.Packing.Size)
-	useHugePages(data)
-	items := k.Packing.Items
-	const piece = 4
-	err := t.do((items+piece-1)/piece, helpers, func(_, task int) error {
-		k.Packing.Do(data, k.Src, task*piece, min(items, (task+1)*piece))
-		return nil
+	return k.Fill(func() ([]byte, error) {
+		data := graph.Aligned(k.Packing.Size)
+		useHugePages(data)
+		items := k.Packing.Items
+		const piece = 4
+		err := t.do((items+piece-1)/piece, func(_, task int) error {
+			k.Packing.Do(data, k.Src, task*piece, min(items, (task+1)*piece))
+			return nil
+		})
+		if err == nil {
+			p.giveBack(k.Src)
+		}
+		return data, err
 	})
-	if err != nil {
-		return err
-	}
-	k.Data = data
-	k.Ready.Store(true)
-	p.giveBack(k.Src)
-	return nil
 }
 
 // giveBack lets go of the file's pages behind a constant that has been packed.
@@ -97,41 +127,23 @@ func (p *program) giveBack(k *graph.Const) {
 
 // preload packs every weight that the plans made so far ask for.
 func (p *program) preload() (err error) {
-	defer guard(&err)()
+	defer guard(&err, "")()
 	p.mu.Lock()
-	var all []*graph.Packed
-	for _, k := range p.packs {
-		all = append(all, k)
+	var all []*weight
+	for _, w := range p.packs {
+		if w.counted {
+			all = append(all, w)
+		}
 	}
 	p.mu.Unlock()
 	t := crew.take(p.threads())
-	helpers := 0
-	if t == nil {
-		t = alone
-	} else {
-		helpers = t.threads - 1
+	if t != nil {
 		defer crew.giveBack()
 	}
-	for _, k := range all {
-		if err := p.fill(k, t, helpers); err != nil {
+	for _, w := range all {
+		if err := p.fill(&w.Packed, t); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// plainOf is a constant in Plain form, made once.
-func (p *program) plainOf(k *graph.Const) []byte {
-	if k.Code == nil && k.Data != nil && (k.Held || graph.StoreDType(k.Type.DType) == k.Type.DType) {
-		return k.Data
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	b, ok := p.plain[k]
-	if !ok {
-		b = k.Plain()
-		p.plain[k] = b
-		p.held += int64(len(b))
-	}
-	return b
 }

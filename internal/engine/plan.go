@@ -28,6 +28,7 @@ type pcall struct {
 // last, so that when a shape changes only the calls that see it are made anew.
 type planner struct {
 	prog  *program
+	ask   *asker
 	block *graph.Block
 	from  int
 	known []graph.Operand // by Value.ID
@@ -41,6 +42,7 @@ type planner struct {
 
 	// What the last segment was made of, and who sees a change.
 	steps    []*step
+	scratch  scratch // covers steps, and those that they replaced
 	layout   *layout
 	linked   []place
 	linkOf   map[int32]int // slots in linked
@@ -143,7 +145,7 @@ func (p *planner) affords(c *graph.Call, r inferred) error {
 
 func (p *planner) newCall(n *graph.Node) *graph.Call {
 	c := graph.NewCall(n, p.prog.level, p.look)
-	c.Store = p.prog
+	c.Store = p.ask
 	return c
 }
 
@@ -173,7 +175,9 @@ func (pc *pcall) prepare() error {
 	if err != nil {
 		return located(pc.call.Node, fault.As(fault.Invalid, err))
 	}
-	pc.step = s
+	if pc.step = s; len(pc.call.Node.Blocks) > 0 {
+		pc.step = settle(s, pc.call)
+	}
 	if pc.call.Op.Alias != nil {
 		pc.alias = pc.call.Op.Alias(pc.call)
 	}
@@ -181,7 +185,7 @@ func (pc *pcall) prepare() error {
 }
 
 func located(n *graph.Node, err error) error {
-	return fmt.Errorf("engine: operation %s (%s): %w", fault.Quote(n.Name), n.Op.Name, err)
+	return fmt.Errorf("operation %s (%s): %w", fault.Quote(n.Name), n.Op.Name, err)
 }
 
 // dropDead leaves out calls whose results nobody reads.

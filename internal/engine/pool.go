@@ -116,9 +116,8 @@ func (t *team) close() {
 	t.helpers.Wait()
 }
 
-// do runs tasks 0 … tasks-1 and returns when all have ended. helpers is how many may join.
-func (t *team) do(tasks, helpers int, run func(worker, task int) error) error {
-	t.fault.Store(nil)
+// do runs tasks 0 … tasks-1 and returns when all have ended.
+func (t *team) do(tasks int, run func(worker, task int) error) error {
 	for lo := 0; lo < tasks; lo += maxTasks {
 		base := lo
 		n := min(maxTasks, tasks-lo)
@@ -126,16 +125,18 @@ func (t *team) do(tasks, helpers int, run func(worker, task int) error) error {
 		if base > 0 {
 			f = func(w, task int) error { return run(w, base+task) }
 		}
-		t.phase(n, helpers, f)
+		t.phase(n, f)
 	}
-	if e := t.fault.Load(); e != nil {
+	if e := t.fault.Swap(nil); e != nil {
 		return *e
 	}
 	return nil
 }
 
-func (t *team) phase(tasks, helpers int, run func(worker, task int) error) {
-	if helpers == 0 || tasks == 1 {
+// phase gives out tasks that fit in state. It leaves nothing behind that would keep
+// memory of the run: run is read by who has claimed a task, and every such task is over when it returns.
+func (t *team) phase(tasks int, run func(worker, task int) error) {
+	if t.threads == 1 || tasks == 1 {
 		for i := 0; i < tasks && t.fault.Load() == nil; i++ {
 			t.one(0, i, run)
 		}
@@ -145,7 +146,7 @@ func (t *team) phase(tasks, helpers int, run func(worker, task int) error) {
 	t.done.Store(0)
 	gen := t.state.Load()>>(2*taskBits) + 1
 	t.state.Store(gen<<(2*taskBits) | uint64(tasks)<<taskBits)
-	t.call(helpers)
+	t.call(min(t.threads, tasks) - 1)
 	for t.claim(0) {
 	}
 	for n := 0; t.done.Load() < int64(tasks); n++ {
@@ -153,9 +154,10 @@ func (t *team) phase(tasks, helpers int, run func(worker, task int) error) {
 			runtime.Gosched()
 		}
 	}
+	t.run = nil
 }
 
-// call wakes helpers that have parked.
+// call wakes as many helpers, if they have parked. Others join as well if they are looking for work.
 func (t *team) call(helpers int) {
 	for i := int32(0); i < min(t.parked.Load(), int32(helpers)); i++ {
 		select {

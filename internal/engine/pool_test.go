@@ -16,7 +16,7 @@ func TestTeamRunsEveryTaskOnce(t *testing.T) {
 		for _, tasks := range []int{1, 2, 7, 100, 5000} {
 			for range 50 {
 				ran := make([]atomic.Int32, tasks)
-				err := team.do(tasks, threads-1, func(worker, task int) error {
+				err := team.do(tasks, func(worker, task int) error {
 					if worker < 0 || worker >= threads {
 						t.Errorf("worker %d of %d", worker, threads)
 					}
@@ -41,7 +41,7 @@ func TestTeamEndsWithTheFirstError(t *testing.T) {
 	team := newTeam(2)
 	defer team.close()
 	boom := errors.New("boom")
-	err := team.do(1000, 1, func(_, task int) error {
+	err := team.do(1000, func(_, task int) error {
 		if task == 3 {
 			return boom
 		}
@@ -50,7 +50,7 @@ func TestTeamEndsWithTheFirstError(t *testing.T) {
 	if err != boom {
 		t.Errorf("got %v, want boom", err)
 	}
-	if err := team.do(10, 1, func(_, _ int) error { return nil }); err != nil {
+	if err := team.do(10, func(_, _ int) error { return nil }); err != nil {
 		t.Errorf("the next phase: %v", err)
 	}
 }
@@ -58,7 +58,7 @@ func TestTeamEndsWithTheFirstError(t *testing.T) {
 func TestPanicInATaskIsAnError(t *testing.T) {
 	team := newTeam(2)
 	defer team.close()
-	err := team.do(64, 1, func(_, task int) error {
+	err := team.do(64, func(_, task int) error {
 		if task%2 == 1 {
 			panic("BUG: planted")
 		}
@@ -103,7 +103,7 @@ func TestCrewUnderContention(t *testing.T) {
 					sum.Add(10)
 					continue
 				}
-				team.do(10, 1, func(_, _ int) error { sum.Add(1); return nil })
+				team.do(10, func(_, _ int) error { sum.Add(1); return nil })
 				c.giveBack()
 			}
 		}()

@@ -1,12 +1,11 @@
 package engine
 
 import (
-	"fmt"
+	"context"
 	"runtime"
 	"sync"
 
 	"coreml/internal/backend"
-	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
 )
@@ -18,20 +17,25 @@ type program struct {
 	level  cpu.Level
 	config backend.Config
 	feats  *features
+	// executor readies what runs a job.
+	executor func(context.Context) executor
+	prefix   string // of errors
+	dispatch backend.Dispatch
 	// discard gives pages of the mapped file back once a weight is packed.
 	discard func([]byte)
 
-	mu       sync.Mutex // guards what follows
-	plans    map[planKey]*planList
-	after    map[planKey]map[*graph.Value]bool
-	packs    map[packKey]*graph.Packed
-	plain    map[*graph.Const][]byte
-	held     int64 // bytes in packs and plain
-	expanded map[*graph.Node]inferred
-	idle     []*run
-	closed   bool
-	active   sync.WaitGroup
-	leave    sync.Once
+	mu     sync.Mutex // guards what follows
+	plans  map[planKey]*planList
+	after  map[planKey]map[*graph.Value]bool
+	packs  map[packKey]*weight
+	held   int64                    // bytes that all predictions share: packs and folded constants
+	most   int64                    // bytes that one took beside, of those that succeeded
+	flying []*run                   // beside a memory limit
+	folded map[*graph.Node]inferred // of calls that every plan says the same of
+	idle   []*run
+	closed bool
+	active sync.WaitGroup
+	leave  sync.Once
 }
 
 // planKey is a place in the graph at which a segment starts.
@@ -57,52 +61,63 @@ type planned struct {
 const planBytes = 16 << 20
 
 func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program {
+	p := &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
+		packs: map[packKey]*weight{}, folded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
+	p.executor = p.startRun
+	p.prefix, p.dispatch = "engine", backend.Dispatch{Backend: "cpu", Unit: "cpu " + level.String()}
 	crew.join()
-	return &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
-		packs: map[packKey]*graph.Packed{}, plain: map[*graph.Const][]byte{}, expanded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
+	return p
 }
 
 // segment finds or makes the plan for the nodes of a block from one on, given
 // what is known of the values that they read.
 func (p *program) segment(b *graph.Block, from int, known []graph.Operand) (*segment, error) {
+	l, seg, pl := p.find(planKey{b, from}, known)
+	if seg != nil {
+		return seg, nil
+	}
+	sig := make([]graph.Operand, len(l.reads))
+	for i, v := range l.reads {
+		sig[i] = known[v.ID]
+	}
+	seg, pl, err := p.makeSegment(pl, b, from, sig)
+	if err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
-	l := p.plans[planKey{b, from}]
+	defer p.mu.Unlock()
+	if err := p.shareWeights(pl.ask.fresh, p.need(seg)); err != nil {
+		return nil, err // without the planner, whose next segment may need less
+	}
+	pl.ask.fresh = nil
+	l.idle = pl
+	l.plans = append(l.plans, planned{})
+	copy(l.plans[1:], l.plans)
+	l.plans[0] = planned{sig, seg}
+	l.trim()
+	return seg, nil
+}
+
+// find looks among the segments made for a place. If there is none for what is known, it hands out the planner.
+func (p *program) find(k planKey, known []graph.Operand) (*planList, *segment, *planner) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.plans[k]
 	if l == nil {
-		l = &planList{reads: readFrom(b, from)}
-		p.plans[planKey{b, from}] = l
+		l = &planList{reads: readFrom(k.block, k.from)}
+		p.plans[k] = l
 	}
 	for i := range l.plans {
 		if l.plans[i].matches(l.reads, known) {
 			hit := l.plans[i]
 			copy(l.plans[1:i+1], l.plans[:i])
 			l.plans[0] = hit
-			p.mu.Unlock()
-			return hit.seg, nil
+			return l, hit.seg, nil
 		}
 	}
 	pl := l.idle
 	l.idle = nil
-	p.mu.Unlock()
-
-	sig := make([]graph.Operand, len(l.reads))
-	for i, v := range l.reads {
-		sig[i] = known[v.ID]
-	}
-	seg, pl, err := p.makeSegment(pl, b, from, sig)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	l.idle = pl
-	if limit := p.config.MemoryLimit; limit > 0 && p.held+int64(seg.frame) > limit {
-		return nil, fmt.Errorf("engine: needs %d bytes of activations beside %d of weights: %w: %d are allowed", seg.frame, p.held, fault.Limit, limit)
-	}
-	l.plans = append(l.plans, planned{})
-	copy(l.plans[1:], l.plans)
-	l.plans[0] = planned{sig, seg}
-	l.trim()
-	return seg, nil
+	return l, nil, pl
 }
 
 // makeSegment asks the planner of this place to adapt what it made last, or a new one to begin.
@@ -112,7 +127,7 @@ func (p *program) makeSegment(pl *planner, b *graph.Block, from int, sig []graph
 			return seg, pl, nil
 		}
 	}
-	pl = &planner{prog: p, block: b, from: from, known: make([]graph.Operand, p.fn.Values)}
+	pl = &planner{prog: p, ask: &asker{program: p}, block: b, from: from, known: make([]graph.Operand, p.fn.Values)}
 	for _, o := range sig {
 		if o.Value != nil {
 			pl.known[o.Value.ID] = o
@@ -184,20 +199,25 @@ func (p *program) readAfter(b *graph.Block, next int) map[*graph.Value]bool {
 	return out
 }
 
+// startRun readies a run for a job.
+func (p *program) startRun(ctx context.Context) executor {
+	r := p.acquire()
+	r.start(ctx)
+	return r
+}
+
 // acquire takes an idle run or makes one.
-func (p *program) acquire() (*run, error) {
+func (p *program) acquire() *run {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, fmt.Errorf("engine: the model is %w", fault.Closed)
-	}
-	p.active.Add(1)
+	var r *run
 	if n := len(p.idle); n > 0 {
-		r := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		return r, nil
+		r, p.idle = p.idle[n-1], p.idle[:n-1]
+	} else {
+		r = newRun(p)
 	}
-	return newRun(p), nil
+	p.begin(r)
+	return r
 }
 
 // maxIdle is the number of runs, with their memory, kept for the next callers.
@@ -206,11 +226,10 @@ func maxIdle() int { return runtime.GOMAXPROCS(0) }
 func (p *program) release(r *run) {
 	r.forget()
 	p.mu.Lock()
-	if len(p.idle) < maxIdle() && !p.closed {
+	if p.finish(r) && len(p.idle) < maxIdle() && !p.closed {
 		p.idle = append(p.idle, r)
 	}
 	p.mu.Unlock()
-	p.active.Done()
 }
 
 // Close implements backend.Program.
@@ -221,5 +240,9 @@ func (p *program) Close() error {
 	p.mu.Unlock()
 	p.active.Wait()
 	p.leave.Do(crew.leave)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// Whoever still has the model, or a state of it, keeps no weights.
+	p.plans, p.after, p.packs, p.folded, p.held, p.most = nil, nil, nil, nil, 0, 0
 	return nil
 }

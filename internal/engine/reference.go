@@ -2,13 +2,11 @@ package engine
 
 import (
 	"context"
-	"fmt"
 
 	"coreml/internal/backend"
 	"coreml/internal/eval"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
-	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -21,84 +19,55 @@ func (Reference) Name() string  { return "reference" }
 func (Reference) Usable() error { return nil }
 
 // Load implements backend.Backend.
-func (Reference) Load(_ context.Context, m *mlmodel.Model, c backend.Config) (_ backend.Program, err error) {
-	defer guard(&err)()
-	fn, err := lower.Graph(m, c.Function)
-	if err != nil {
-		return nil, err
-	}
-	d, err := m.Description.FunctionNamed(c.Function)
-	if err != nil {
-		return nil, err
-	}
-	f, err := newFeatures(fn, d)
-	if err != nil {
-		return nil, err
-	}
+func (Reference) Load(_ context.Context, m *mlmodel.Model, c backend.Config) (backend.Program, error) {
+	return load(m, c, maker{
+		program: func(fn *graph.Function) (*program, error) { return newReference(fn, c), nil },
+		ready:   func(*program) error { return nil },
+	})
+}
+
+// newReference makes a program whose jobs are interpreted.
+func newReference(fn *graph.Function, c backend.Config) *program {
 	p := newProgram(fn, cpu.Generic, c)
-	p.feats = f
-	return &reference{p}, nil
+	p.executor = func(ctx context.Context) executor {
+		return &interpreter{prog: p, ctx: ctx, in: map[*graph.Value]graph.Slot{}}
+	}
+	p.prefix, p.dispatch = "reference", backend.Dispatch{Backend: "reference", Unit: "cpu generic"}
+	return p
 }
 
-// reference borrows states and features of a program, and runs it by eval.
-type reference struct{ *program }
-
-func (p *reference) Run(ctx context.Context, j *backend.Job) error {
-	st, err := p.claim(j.State)
-	if err != nil {
-		return err
-	}
-	if st != nil {
-		defer st.busy.Store(false)
-	}
-	r, err := p.acquire() // Close waits for it
-	if err != nil {
-		return err
-	}
-	defer p.release(r)
-	for i := range j.In {
-		if err := p.one(ctx, j, i, st); err != nil {
-			return err
-		}
-	}
-	j.Dispatch = backend.Dispatch{Backend: "reference", Unit: "cpu generic"}
-	return nil
+// interpreter runs the jobs of a program by eval.
+type interpreter struct {
+	prog    *program
+	ctx     context.Context
+	in      map[*graph.Value]graph.Slot
+	machine *eval.Machine
+	out     []graph.Slot
+	types   []graph.Type
 }
 
-func (p *reference) one(ctx context.Context, j *backend.Job, i int, st *state) (err error) {
-	defer guard(&err)()
-	slots := map[*graph.Value]graph.Slot{}
-	err = p.feats.read(j.In[i], func(v *graph.Value, _ graph.Type, s graph.Slot) { slots[v] = s })
-	if err != nil {
-		return err
+func (x *interpreter) set(v *graph.Value, _ graph.Type, s graph.Slot) { x.in[v] = s }
+
+func (x *interpreter) compute() (err error) {
+	fn := x.prog.fn
+	in := make([]graph.Slot, len(fn.Body.Inputs))
+	for k, v := range fn.Body.Inputs {
+		in[k] = x.in[v]
 	}
-	nothing := func(*graph.Value) (graph.Type, bool) { return graph.Type{}, false }
-	if err := p.feats.room(j.Out[i], nothing); err != nil {
-		return err
-	}
-	for k, v := range p.fn.States { // copies, so that a run that fails leaves the state as it was
-		slots[v] = graph.Slot{Data: aligned(st.slots[k].Data), Shape: v.Type.Shape}
-	}
-	in := make([]graph.Slot, len(p.fn.Body.Inputs))
-	for k, v := range p.fn.Body.Inputs {
-		in[k] = slots[v]
-	}
-	out, types, err := eval.New(ctx, p.fn, cpu.Generic, p.config.MemoryLimit).Run(in)
-	if err != nil {
-		return fmt.Errorf("reference: %w", err)
-	}
-	for k, v := range p.fn.States {
-		copy(st.slots[k].Data, slots[v].Data)
-	}
-	if j.Out[i] == nil {
-		j.Out[i] = tensor.Features{}
-	}
-	return p.feats.write(j.Out[i], func(o *output) (graph.Type, graph.Slot) { return types[o.at], out[o.at] })
+	x.machine = eval.New(x.ctx, fn, cpu.Generic, x.prog.config.MemoryLimit)
+	x.out, x.types, err = x.machine.Run(in)
+	return err
 }
 
-// aligned is a copy of memory.
-func aligned(b []byte) []byte {
-	c := graph.Aligned(len(b))
-	copy(c, b)
-	return c
+func (x *interpreter) result(o *output) (graph.Type, graph.Slot, error) {
+	return x.types[o.at], x.out[o.at], nil
 }
+
+// fit implements executor. The results' types are known when they are there.
+func (x *interpreter) fit(out tensor.Features) error {
+	return x.prog.feats.room(out, func(*graph.Value) (graph.Type, bool) { return graph.Type{}, false })
+}
+
+func (x *interpreter) wrote() bool { return x.machine != nil && x.machine.Wrote() }
+
+func (x *interpreter) end() {}

@@ -18,17 +18,23 @@ type run struct {
 	slots []graph.Slot
 	known []graph.Operand // by Value.ID, of what has been computed
 	stack stack
-	grown int64 // bytes that steps hold beside the stack
+	room  scratch // of execs
+	grown int64   // bytes that steps hold beside the stack
+	peak  int64   // the most that bytes has been in this job; guarded by the program's lock beside a memory limit
 	team  *team
 	execs []graph.Exec // one for each worker
 	bound *segment     // whose fixed places are in slots, based at frame
 	frame []byte
+	ran   []*segment // whose slots hold memory that is not the run's
 
 	current *step // for the closure below, which is made once
 	phase   *graph.Phase
 	work    func(worker, task int) error
 	profile *Profile
-	wrote   bool // a state has been written
+	threads int  // that it may use
+	written bool // a state has been
+	failed  bool // the last prediction, or none was made
+	kept    bool // it has memory of jobs before
 }
 
 func newRun(p *program) *run {
@@ -36,18 +42,15 @@ func newRun(p *program) *run {
 	r.work = func(worker, task int) error {
 		x := &r.execs[worker]
 		x.Node, x.In, x.Out = r.current.call.Node, r.current.in, r.current.out
-		if need := r.current.Scratch; len(x.Buf) < need {
-			x.Buf = graph.Aligned(need + need/8)
-		}
 		return r.phase.Run(x, task)
 	}
 	return r
 }
 
-// start readies the run for up to threads workers.
-func (r *run) start(ctx context.Context, threads int) {
-	r.ctx = ctx
-	r.team = crew.take(threads)
+// start readies the run for a job.
+func (r *run) start(ctx context.Context) {
+	r.ctx, r.profile = ctx, profileOf(ctx)
+	r.team = crew.take(r.threads)
 	n := 1
 	if r.team != nil {
 		n = r.team.threads
@@ -58,44 +61,127 @@ func (r *run) start(ctx context.Context, threads int) {
 	for i := range r.execs {
 		r.execs[i].Slots, r.execs[i].Env = r.slots, r
 	}
-	r.wrote = false
+	r.fillRoom()
+	r.failed, r.kept = true, r.peak > 0
 }
 
-// end gives the team back.
+// end implements executor: it gives the team back, and the run itself.
 func (r *run) end() {
 	if r.team != nil {
 		r.team = nil
 		crew.giveBack()
 	}
+	r.prog.release(r)
 }
+
+// set implements executor.
+func (r *run) set(v *graph.Value, t graph.Type, s graph.Slot) {
+	f := graph.Plain
+	if v.Type.Kind == graph.KindState {
+		f = stateForm(v.Type)
+	} else if have := r.known[v.ID].Type.Shape; have != nil && tensor.EqualShape(have, t.Shape) {
+		t.Shape = have
+	} else {
+		t.Shape = append([]int{}, t.Shape...) // plans keep it, and s belongs to the caller
+	}
+	r.known[v.ID] = graph.Operand{Value: v, Type: t}
+	r.slots[slotOf(v, f)] = s
+}
+
+// compute implements executor: it runs the function for what was set.
+func (r *run) compute() error {
+	r.failed, r.written = true, false
+	err := r.once()
+	if err != nil && r.retry(err) {
+		err = r.once()
+	}
+	r.failed = err != nil
+	return err
+}
+
+func (r *run) once() error {
+	r.leave(0)
+	r.stack.release(mark{})
+	return r.block(r.prog.fn.Body)
+}
+
+// result implements executor.
+func (r *run) result(o *output) (graph.Type, graph.Slot, error) {
+	s, err := r.valueSlot(o.value)
+	return r.typeOf(o.value), s, err
+}
+
+// fit implements executor.
+func (r *run) fit(out tensor.Features) error {
+	if len(out) == 0 {
+		return nil
+	}
+	var known []graph.Operand
+	if b := r.prog.fn.Body; len(b.Nodes) > 0 {
+		seg, err := r.prog.segment(b, 0, r.known)
+		if err != nil {
+			return err
+		}
+		known = seg.exports
+	}
+	return r.prog.feats.room(out, func(v *graph.Value) (graph.Type, bool) {
+		if v.Const != nil || v.Def == nil {
+			return r.typeOf(v), true
+		}
+		for i := range known {
+			if known[i].Value == v {
+				return known[i].Type, !known[i].Type.Bound
+			}
+		}
+		return graph.Type{}, false
+	})
+}
+
+// wrote implements executor.
+func (r *run) wrote() bool { return r.written }
 
 // forget drops what belongs to the caller.
 func (r *run) forget() {
 	r.ctx, r.profile, r.grown = nil, nil, 0
-	for _, v := range r.prog.fn.Body.Inputs {
+	r.empty(r.prog.fn.Body.Inputs)
+	r.leave(0)
+	r.stack.release(mark{})
+}
+
+// leave drops what segments hold that is not in the run's frames, from one of ran on: views
+// of inputs and states, lists and dictionaries, and what steps have allocated.
+func (r *run) leave(from int) {
+	for _, seg := range r.ran[from:] {
+		for i := range seg.linked {
+			r.slots[seg.linked[i].slot] = graph.Slot{}
+		}
+		for _, s := range seg.objects {
+			r.slots[s].Obj = nil
+		}
+		r.empty(seg.dynamic)
+	}
+	clear(r.ran[from:])
+	r.ran = r.ran[:from]
+}
+
+// empty clears the slots of values as they are given from outside.
+func (r *run) empty(l []*graph.Value) {
+	for _, v := range l {
 		f := graph.Plain
 		if v.Type.Kind == graph.KindState {
 			f = stateForm(v.Type)
 		}
 		r.slots[slotOf(v, f)] = graph.Slot{}
 	}
-	r.stack.release(mark{})
 }
 
-// body runs the function. The inputs are in their slots, their types in known.
-// The results are valid until the run is released.
-func (r *run) body() (err error) {
-	defer guard(&err)()
-	return r.block(r.prog.fn.Body)
-}
-
-// guard makes a panic, or a fault in mapped memory, the caller's error: defer guard(&err)().
-func guard(err *error) func() {
+// guard makes a panic, or a fault in mapped memory, the caller's error: defer guard(&err, prefix)().
+func guard(err *error, prefix string) func() {
 	was := debug.SetPanicOnFault(true)
 	return func() {
 		debug.SetPanicOnFault(was)
 		if p := recover(); p != nil {
-			*err = fmt.Errorf("engine: %w: %s", fault.Runtime, describePanic(p))
+			*err = fmt.Errorf("%s%w: %s", prefix, fault.Runtime, describePanic(p))
 		}
 	}
 }
@@ -116,6 +202,7 @@ func (r *run) block(b *graph.Block) error {
 }
 
 func (r *run) segment(seg *segment) error {
+	r.ran = append(r.ran, seg)
 	if err := r.bind(seg); err != nil {
 		return err
 	}
@@ -150,14 +237,19 @@ func (r *run) segment(seg *segment) error {
 func (r *run) readValue(v *graph.Value) {
 	k := &r.known[v.ID]
 	d := r.slots[slotOf(v, graph.Plain)].Data
-	k.Const = &graph.Const{Type: k.Type, Data: append([]byte(nil), d...), Held: true}
+	k.Const = &graph.Const{Type: k.Type, Data: append([]byte(nil), d...), Held: true, Derived: true}
 }
 
 // bind points the slots at memory. What the layout says holds from the call before
 // if that had the same layout, in the same memory, and moved no other slots.
 func (r *run) bind(seg *segment) error {
 	top := r.stack.mark() == mark{}
-	frame, err := r.stack.push(seg.frame, r.limit())
+	if seg.scratch[0] > r.room[0] || seg.scratch[1] > r.room[1] {
+		if err := r.makeRoom(seg.scratch); err != nil {
+			return err
+		}
+	}
+	frame, err := r.push(seg.frame)
 	if err != nil {
 		return err
 	}
@@ -169,12 +261,14 @@ func (r *run) bind(seg *segment) error {
 				return err
 			}
 		}
-		r.bring(seg.consts)
+		if err := r.bring(seg.consts); err != nil {
+			return err
+		}
 	}
 	if top && len(seg.dynamic) == 0 {
 		r.bound, r.frame = seg, frame
 	} else {
-		r.bound = nil
+		r.bound, r.frame = nil, nil
 	}
 	for _, l := range [][]place{seg.linked, seg.moved} {
 		for i := range l {
@@ -183,8 +277,7 @@ func (r *run) bind(seg *segment) error {
 			}
 		}
 	}
-	r.bring(seg.renewed)
-	return nil
+	return r.bring(seg.renewed)
 }
 
 func (r *run) place(p *place, frame []byte) error {
@@ -192,28 +285,29 @@ func (r *run) place(p *place, frame []byte) error {
 		frame = r.slots[p.base].Data
 	}
 	if p.off+p.size > len(frame) {
-		return fmt.Errorf("engine: %w: BUG: %d bytes at %d leave memory of %d", fault.Runtime, p.size, p.off, len(frame))
+		return fmt.Errorf("%w: BUG: %d bytes at %d leave memory of %d", fault.Runtime, p.size, p.off, len(frame))
 	}
 	r.slots[p.slot] = graph.Slot{Data: frame[p.off : p.off+p.size : p.off+p.size], Shape: p.shape}
 	return nil
 }
 
 // bring puts constants into their slots.
-func (r *run) bring(ks []constant) {
-	for _, k := range ks {
-		if k.value.Strings != nil {
-			r.slots[k.slot] = graph.Slot{Obj: k.value.Strings, Shape: k.value.Type.Shape}
-		} else {
-			r.slots[k.slot] = graph.Slot{Data: r.prog.plainOf(k.value), Shape: k.value.Type.Shape}
+func (r *run) bring(ks []constant) error {
+	for i := range ks {
+		k := &ks[i]
+		s := graph.Slot{Data: k.value.Data, Shape: k.value.Type.Shape}
+		switch {
+		case k.plain != nil:
+			if err := r.pack(k.plain); err != nil {
+				return err
+			}
+			s.Data = k.plain.Data
+		case k.value.Strings != nil:
+			s.Obj = k.value.Strings
 		}
+		r.slots[k.slot] = s
 	}
-}
-
-func (r *run) limit() int64 {
-	if r.prog.config.MemoryLimit == 0 {
-		return 0
-	}
-	return max(1, r.prog.config.MemoryLimit-r.grown)
+	return nil
 }
 
 // step runs one step; a panic names the operation.
@@ -224,13 +318,11 @@ func (r *run) step(s *step) (err error) {
 		}
 	}()
 	if s.writes {
-		r.wrote = true
+		r.written = true
 	}
 	for _, k := range s.call.Packs {
-		if !k.Ready.Load() {
-			if err := r.pack(k); err != nil {
-				return err
-			}
+		if err := r.pack(k); err != nil {
+			return err
 		}
 	}
 	if r.profile != nil {
@@ -256,28 +348,26 @@ func (r *run) tasks(s *step) error {
 		}
 		return nil
 	}
-	return r.team.do(n, min(r.team.threads, n)-1, r.work)
+	return r.team.do(n, r.work)
 }
 
+// pack makes sure that a weight is packed.
 func (r *run) pack(k *graph.Packed) error {
-	if r.team != nil {
-		return r.prog.fill(k, r.team, r.team.threads-1)
+	if k.Ready.Load() {
+		return nil
 	}
-	return r.prog.fill(k, alone, 0)
+	return r.prog.fill(k, r.team)
 }
-
-// alone runs tasks in the caller only.
-var alone = &team{threads: 1}
 
 // Context implements graph.Env.
 func (r *run) Context() context.Context { return r.ctx }
 
 // Grow implements graph.Env.
 func (r *run) Grow(n int64) error {
-	r.grown += n
-	if limit := r.prog.config.MemoryLimit; limit > 0 && r.grown+r.stack.total > limit {
-		return fmt.Errorf("engine: lists and loops need %d bytes: %w: %d are allowed", r.grown, fault.Limit, limit)
+	if err := r.take(n); err != nil {
+		return err
 	}
+	r.grown += n
 	return nil
 }
 
@@ -286,7 +376,7 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	s, ph, m, bound := r.current, r.phase, r.stack.mark(), r.bound
+	s, ph, m, bound, frame, ran := r.current, r.phase, r.stack.mark(), r.bound, r.frame, len(r.ran)
 	block := s.call.Node.Blocks[b]
 	if len(args) != len(block.Inputs) {
 		return fmt.Errorf("block %d: %d arguments: %w: want %d", b, len(args), fault.Invalid, len(block.Inputs))
@@ -302,45 +392,58 @@ func (r *run) RunBlock(x *graph.Exec, b int, args, out []graph.Slot) error {
 		}
 		r.known[v.ID] = graph.Operand{Value: v, Type: t}
 	}
+	before := r.grown
 	err := r.block(block)
 	if err == nil {
-		err = r.results(block, out)
+		before, err = r.results(block, out, before)
 	}
+	r.grown = before // what else the block took ends with it
+	r.leave(ran)
+	r.empty(block.Inputs)
 	r.stack.release(m)
-	r.current, r.phase, r.bound = s, ph, bound
+	r.current, r.phase, r.bound, r.frame = s, ph, bound, frame
 	x.Node, x.In, x.Out = s.call.Node, s.in, s.out
 	return err
 }
 
-// results copies a block's results to slots that outlive its frame.
-func (r *run) results(b *graph.Block, out []graph.Slot) error {
+// results copies a block's results to slots that outlive its frame. It returns the
+// bytes that are held with them, given those held without.
+func (r *run) results(b *graph.Block, out []graph.Slot, held int64) (int64, error) {
 	for i, v := range b.Outputs {
-		from := r.valueSlot(v)
-		if grow := len(from.Data) - cap(out[i].Data); grow > 0 {
-			if err := r.Grow(int64(grow)); err != nil {
-				return err
-			}
+		from, err := r.valueSlot(v)
+		if err != nil {
+			return held, err
 		}
-		out[i].Data = append(out[i].Data[:0], from.Data...)
-		out[i].Shape = append(out[i].Shape[:0], from.Shape...)
-		out[i].Obj = from.Obj
+		to := &out[i]
+		held -= to.Bytes()
+		if len(from.Data) > cap(to.Data) {
+			if err := r.Grow(int64(len(from.Data))); err != nil {
+				return held, err
+			}
+			to.Data = graph.Aligned(len(from.Data))
+		}
+		to.Data = append(to.Data[:0], from.Data...)
+		to.Shape = append(to.Shape[:0], from.Shape...)
+		to.Obj = from.Obj
+		held += to.Bytes()
 	}
-	return nil
+	return held, nil
 }
 
 // valueSlot is a value's memory in Plain form.
-func (r *run) valueSlot(v *graph.Value) graph.Slot {
+func (r *run) valueSlot(v *graph.Value) (graph.Slot, error) {
 	k := v.Const
 	if k == nil {
 		k = r.known[v.ID].Const
 	}
-	if k != nil && k.Strings != nil {
-		return graph.Slot{Obj: k.Strings, Shape: k.Type.Shape}
+	switch {
+	case k == nil:
+		return r.slots[slotOf(v, graph.Plain)], nil
+	case k.Strings != nil:
+		return graph.Slot{Obj: k.Strings, Shape: k.Type.Shape}, nil
 	}
-	if k != nil {
-		return graph.Slot{Data: r.prog.plainOf(k), Shape: k.Type.Shape}
-	}
-	return r.slots[slotOf(v, graph.Plain)]
+	d, err := r.plainOf(k)
+	return graph.Slot{Data: d, Shape: k.Type.Shape}, err
 }
 
 // typeOf is what is known of a value once it has been computed.

@@ -22,74 +22,69 @@ type state struct {
 
 // NewState implements backend.Program: all zeros.
 func (p *program) NewState() (backend.State, error) {
-	p.mu.Lock()
-	closed := p.closed
-	p.mu.Unlock()
-	switch {
-	case closed:
-		return nil, fmt.Errorf("engine: the model is %w", fault.Closed)
-	case len(p.fn.States) == 0:
-		return nil, fmt.Errorf("engine: the model has no states: %w", fault.State)
+	err := p.enter()
+	var s *state
+	if err == nil {
+		s, err = p.newState()
+		p.active.Done()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.prefix, err)
+	}
+	return s, nil
+}
+
+func (p *program) newState() (*state, error) {
+	if len(p.fn.States) == 0 {
+		return nil, fmt.Errorf("the model has no states: %w", fault.State)
 	}
 	s := &state{prog: p}
 	total := int64(0)
 	for _, v := range p.fn.States {
 		n := graph.Bytes(v.Type, stateForm(v.Type), 1)
 		if total += int64(n); p.config.MemoryLimit > 0 && total > p.config.MemoryLimit {
-			return nil, fmt.Errorf("engine: states need %d bytes: %w: %d are allowed", total, fault.Limit, p.config.MemoryLimit)
+			return nil, fmt.Errorf("states need %d bytes: %w: %d are allowed", total, fault.Limit, p.config.MemoryLimit)
 		}
 		s.slots = append(s.slots, graph.Slot{Data: graph.Aligned(n), Shape: v.Type.Shape})
 	}
 	return s, nil
 }
 
-// claim takes the state of a job for one run.
+// claim takes the state of a job for its predictions.
 func (p *program) claim(given backend.State) (*state, error) {
-	if given == nil {
-		if len(p.fn.States) > 0 {
-			s, err := p.NewState()
-			if err != nil {
-				return nil, err
-			}
-			given = s
-		} else {
-			return nil, nil
-		}
-	}
 	s, ok := given.(*state)
-	switch {
-	case !ok || s.prog != p:
-		return nil, fmt.Errorf("engine: %w: the state belongs to another model", fault.State)
-	case s.closed.Load():
-		return nil, fmt.Errorf("engine: %w: it is closed", fault.State)
-	case s.broken.Load():
-		return nil, fmt.Errorf("engine: %w: a prediction failed half-way through it; load it again", fault.State)
-	case !s.busy.CompareAndSwap(false, true):
-		return nil, fmt.Errorf("engine: %w: another prediction is using it", fault.State)
+	if !ok || s.prog != p {
+		return nil, fmt.Errorf("%w: the state belongs to another model", fault.State)
 	}
-	return s, nil
+	return s, s.take(true)
 }
 
-func (s *state) hold() error {
-	if s.closed.Load() {
-		return fmt.Errorf("engine: %w: it is closed", fault.State)
-	}
+// take makes the state the caller's alone until busy is false again; whole refuses a
+// broken one. Only who has it can tell: before that, a prediction may still break it.
+func (s *state) take(whole bool) error {
 	if !s.busy.CompareAndSwap(false, true) {
-		return fmt.Errorf("engine: %w: a prediction is using it", fault.State)
+		return fmt.Errorf("%w: a prediction is using it", fault.State)
 	}
-	return nil
+	var err error
+	switch {
+	case s.closed.Load():
+		err = fmt.Errorf("%w: it is closed", fault.State)
+	case whole && s.broken.Load():
+		err = fmt.Errorf("%w: a prediction failed half-way through it; load it again", fault.State)
+	default:
+		return nil
+	}
+	s.busy.Store(false)
+	return err
 }
 
 // Save implements backend.State.
 func (s *state) Save(to tensor.Features) (err error) {
-	defer guard(&err)()
-	if err := s.hold(); err != nil {
-		return err
+	defer guard(&err, "engine: ")()
+	if err := s.take(true); err != nil {
+		return fmt.Errorf("engine: %w", err)
 	}
 	defer s.busy.Store(false)
-	if s.broken.Load() {
-		return fmt.Errorf("engine: %w: a prediction failed half-way through it", fault.State)
-	}
 	for i, v := range s.prog.fn.States {
 		d := v.Type.DType
 		if stateForm(v.Type) == graph.Plain {
@@ -106,8 +101,8 @@ func (s *state) Save(to tensor.Features) (err error) {
 
 // Load implements backend.State. A state that broke is whole again once every one of its parts is loaded.
 func (s *state) Load(from tensor.Features) (err error) {
-	if err := s.hold(); err != nil {
-		return err
+	if err := s.take(false); err != nil {
+		return fmt.Errorf("engine: %w", err)
 	}
 	defer s.busy.Store(false)
 	loaded, name := 0, ""

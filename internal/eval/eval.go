@@ -21,10 +21,12 @@ type Machine struct {
 	level cpu.Level
 	slots []graph.Slot
 	known []graph.Operand // by Value.ID
+	held  int64           // bytes of values that have not ended
 	limit int64
+	wrote bool
 }
 
-// New makes a machine. limit bounds the bytes that it allocates; 0: no bound.
+// New makes a machine. limit bounds the bytes of the values that it holds at a time; 0: no bound.
 func New(ctx context.Context, fn *graph.Function, level cpu.Level, limit int64) *Machine {
 	return &Machine{fn: fn, ctx: ctx, level: level, limit: limit,
 		slots: make([]graph.Slot, fn.Values), known: make([]graph.Operand, fn.Values)}
@@ -44,16 +46,18 @@ func (m *Machine) Run(in []graph.Slot) (out []graph.Slot, types []graph.Type, er
 	return out, types, nil
 }
 
+// Wrote reports whether a state has been written, also by a run that failed.
+func (m *Machine) Wrote() bool { return m.wrote }
+
+// Context implements graph.Env.
 func (m *Machine) Context() context.Context { return m.ctx }
 
 // Grow implements graph.Env.
 func (m *Machine) Grow(n int64) error {
-	if m.limit == 0 {
-		return nil
+	if m.limit > 0 && m.held+n > m.limit {
+		return fmt.Errorf("needs %d bytes: %w: %d are allowed", m.held+n, fault.Limit, m.limit)
 	}
-	if m.limit -= n; m.limit <= 0 {
-		return fmt.Errorf("eval: %w: the memory limit is used up", fault.Limit)
-	}
+	m.held += n
 	return nil
 }
 
@@ -71,6 +75,7 @@ func (m *Machine) block(b *graph.Block, in, out []graph.Slot) error {
 		m.known[v.ID] = graph.Operand{Value: v, Type: t}
 		m.slots[v.ID] = in[i]
 	}
+	before := m.held
 	for _, n := range b.Nodes {
 		if err := m.ctx.Err(); err != nil {
 			return err
@@ -79,9 +84,29 @@ func (m *Machine) block(b *graph.Block, in, out []graph.Slot) error {
 			return fmt.Errorf("operation %s (%s): %w", fault.Quote(n.Name), n.Op.Name, err)
 		}
 	}
+	return m.results(b, out, before)
+}
+
+// results copies a block's results to out, and lets everything else that the block held since end.
+func (m *Machine) results(b *graph.Block, out []graph.Slot, before int64) error {
+	kept := int64(0)
 	for i, v := range b.Outputs {
-		o := m.operand(v)
-		out[i] = graph.Slot{Data: append(out[i].Data[:0], m.slots[v.ID].Data...), Shape: o.Type.Shape, Obj: m.slots[v.ID].Obj}
+		o, from := m.operand(v), m.slots[v.ID]
+		kept -= out[i].Bytes()
+		if err := m.Grow(int64(max(0, len(from.Data)-cap(out[i].Data)))); err != nil {
+			return err
+		}
+		out[i] = graph.Slot{Data: append(out[i].Data[:0], from.Data...), Shape: o.Type.Shape, Obj: from.Obj}
+		kept += out[i].Bytes()
+	}
+	m.held = before + kept
+	if b == m.fn.Body {
+		return nil
+	}
+	for _, n := range b.Nodes {
+		for _, v := range n.Out {
+			m.slots[v.ID], m.known[v.ID] = graph.Slot{}, graph.Operand{}
+		}
 	}
 	return nil
 }
@@ -124,13 +149,21 @@ func (m *Machine) node(n *graph.Node) error {
 		}
 		m.slots[n.Out[i].ID] = graph.Slot{Data: graph.Aligned(int(size)), Shape: t.Shape}
 	}
+	m.wrote = m.wrote || n.Op.Name == "write_state"
+	before := m.held
 	if err := Run(c, m.slots, m); err != nil {
 		if m.ctx.Err() != nil {
 			return m.ctx.Err()
 		}
 		return fault.As(fault.Runtime, err)
 	}
+	if len(n.Blocks) > 0 {
+		m.held = before
+	}
 	for i, t := range types {
+		if s := &m.slots[n.Out[i].ID]; len(n.Blocks) > 0 && graph.Bytes(t, graph.Plain, 1) == 0 {
+			m.held += s.Bytes() // what the blocks took, and is handed out
+		}
 		if t.Kind == graph.KindTensor {
 			t.Shape, t.Bound = m.slots[n.Out[i].ID].Shape, false
 		}

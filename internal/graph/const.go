@@ -17,7 +17,7 @@ type Const struct {
 	// Held says that Data is in Plain form (float32, int32, one byte per bool), whatever the declared
 	// dtype: a value computed by us, not read from a file.
 	Held bool
-	// Derived says that the value follows from the shapes of the inputs, so that it may differ from plan to plan.
+	// Derived says that the value follows from the shapes of the inputs, or from a run, so that it may differ from plan to plan.
 	Derived bool
 	// Code is the compressed form of a weight whose dense form is made only when and where it is needed.
 	Code Code
@@ -54,27 +54,52 @@ func StoreDType(d tensor.DType) tensor.DType {
 	return tensor.Int32
 }
 
-// Plain returns the value in Plain form: a view of Data where that is it already, else a new slice.
+// IsPlain reports whether Data is in Plain form already.
+func (c *Const) IsPlain() bool { return c.Code == nil && c.dtype() == StoreDType(c.Type.DType) }
+
+// Plain returns the value in Plain form: Data where that is it already, else a new slice.
 func (c *Const) Plain() []byte {
-	have, want := c.dtype(), StoreDType(c.Type.DType)
-	if c.Code == nil && have == want {
+	if c.IsPlain() {
 		return c.Data
 	}
+	p := c.PlainForm()
+	out := make([]byte, p.Size)
+	p.Do(out, c, 0, p.Items)
+	return out
+}
+
+// plainItem is how many floats are one unit of work of PlainForm.
+const plainItem = 1 << 16
+
+// PlainForm is the packing that brings the constant into Plain form.
+func (c *Const) PlainForm() Packing {
 	n := c.Type.Elements()
-	if want == tensor.Int32 {
-		out := make([]byte, 4*n)
-		v, err := c.Ints()
+	p := Packing{Form: "plain", Size: n * StoreSize(c.Type.DType)}
+	if c.Type.DType.IsFloat() {
+		p.Items = (n + plainItem - 1) / plainItem
+		p.Do = func(dst []byte, src *Const, lo, hi int) {
+			from, to := lo*plainItem, min(hi*plainItem, n)
+			src.Decode(tensor.View[float32](dst)[from:to], from)
+		}
+		return p
+	}
+	p.Items = 1
+	p.Do = func(dst []byte, src *Const, _, _ int) {
+		v, err := src.Ints()
 		if err != nil {
 			panic("BUG: integer constant: " + err.Error())
 		}
-		for i, x := range v {
-			binary.LittleEndian.PutUint32(out[4*i:], uint32(int32(x)))
+		if p.Size == n { // bool
+			for i, x := range v {
+				dst[i] = byte(x)
+			}
+			return
 		}
-		return out
+		for i, x := range v {
+			binary.LittleEndian.PutUint32(dst[4*i:], uint32(int32(x)))
+		}
 	}
-	out := make([]float32, n)
-	c.Decode(out, 0)
-	return tensor.BytesOf(out)
+	return p
 }
 
 // Ints returns the elements of a constant of integer or boolean type.

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"coreml/tensor"
@@ -24,6 +25,24 @@ type Packed struct {
 	Src     *Const
 	Data    []byte
 	Ready   atomic.Bool
+
+	filling sync.Mutex
+}
+
+// Fill has the bytes made, once: who comes meanwhile waits, and tries again if that failed.
+func (p *Packed) Fill(bytes func() ([]byte, error)) error {
+	p.filling.Lock()
+	defer p.filling.Unlock()
+	if p.Ready.Load() {
+		return nil
+	}
+	data, err := bytes()
+	if err != nil {
+		return err
+	}
+	p.Data = data
+	p.Ready.Store(true)
+	return nil
 }
 
 // F32 views the packed bytes as float32.
@@ -62,6 +81,15 @@ type Slot struct {
 	Obj   any // lists, dictionaries, strings
 }
 
+// Bytes is what the slot keeps in memory.
+func (s *Slot) Bytes() int64 {
+	n := int64(cap(s.Data))
+	if o, ok := s.Obj.(interface{ Bytes() int64 }); ok { // a list
+		n += o.Bytes()
+	}
+	return n
+}
+
 // Exec is what a running step sees. Each worker has its own.
 type Exec struct {
 	Node    *Node
@@ -77,7 +105,8 @@ type Env interface {
 	Context() context.Context
 	// RunBlock runs block b of the call with the given arguments and copies its results to out.
 	RunBlock(x *Exec, b int, args, out []Slot) error
-	// Grow counts bytes that a step is about to allocate against the run's limit.
+	// Grow counts bytes that a step is about to allocate against the run's limit. They count until the run or
+	// the block ends; results of blocks are counted by what they keep.
 	Grow(bytes int64) error
 }
 

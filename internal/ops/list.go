@@ -34,7 +34,11 @@ func lister(name, doc string, infer func(*graph.Call) ([]graph.Type, error), run
 type list struct {
 	length int
 	elems  []elem // at most length; those behind, and those without data, were never written
+	bytes  int64
 }
+
+// Bytes is the memory that the list takes, also where it shares it with another one.
+func (l *list) Bytes() int64 { return l.bytes }
 
 // elem is one element in Plain form.
 type elem struct {
@@ -67,9 +71,12 @@ func (l *list) with(x *graph.Exec, indices []int32, size int, give func(i int) e
 		return nil, err
 	}
 	n := &list{length: max(l.length, top), elems: make([]elem, top)}
+	n.bytes = l.bytes + perElem*int64(top-len(l.elems))
 	copy(n.elems, l.elems)
 	for i, v := range indices {
+		n.bytes -= int64(len(n.elems[v].data))
 		n.elems[v] = give(i)
+		n.bytes += int64(len(n.elems[v].data))
 	}
 	return n, nil
 }
