@@ -96,9 +96,9 @@ func (p *planner) emit() *segment {
 }
 
 // adapt writes down a segment that differs from the last one in the calls touched,
-// which lie where the layout has room for them; nil: it has none.
+// which lie where the layout has room for them; nil: it has none, and emit has to follow.
 func (p *planner) adapt(touched []bool) *segment {
-	if !p.mem.keep(p, touched) {
+	if !p.mem.tryKeep(p, touched) {
 		return nil
 	}
 	p.steps = slices.Clone(p.steps)

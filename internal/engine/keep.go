@@ -4,10 +4,10 @@ import (
 	"coreml/internal/graph"
 )
 
-// keep adapts where slots lie to the sizes that the calls touched have now, and
+// tryKeep adapts where slots lie to the sizes that the calls touched have now, and
 // touches those that follow; false: a storage is too small, or too large by half,
-// or what shared memory cannot any more, and memory has to be assigned anew.
-func (m *memory) keep(p *planner, touched []bool) bool {
+// or what shared memory cannot any more. Then it has been left half-way, and has to be assigned anew.
+func (m *memory) tryKeep(p *planner, touched []bool) bool {
 	for i, c := range p.calls {
 		if !touched[i] {
 			continue

@@ -26,7 +26,7 @@ func (m *memory) canUpdateState(p *planner, i int, c *pcall, a graph.Alias, in h
 // writes it. Blocks that use a state may write it.
 func (m *memory) checkWrite(p *planner, i int, c *pcall) bool {
 	for _, v := range c.reads {
-		if v.Type.Kind == graph.KindState && !m.release(p, i, slotOf(v, stateForm(v.Type))) {
+		if v.Type.Kind == graph.KindState && !m.copyReads(p, i, slotOf(v, stateForm(v.Type))) {
 			return false
 		}
 	}
@@ -36,7 +36,7 @@ func (m *memory) checkWrite(p *planner, i int, c *pcall) bool {
 	if m.homes[c.inLocal[len(c.inLocal)-1]].store == m.homes[c.inLocal[0]].store {
 		return true // updated in place, which canUpdateState allowed
 	}
-	return m.release(p, i, c.in[0])
+	return m.copyReads(p, i, c.in[0])
 }
 
 // checkLater does the same for what nodes after the segment write.
@@ -46,16 +46,16 @@ func (m *memory) checkLater(p *planner) bool {
 	}
 	rest := &graph.Node{Blocks: []*graph.Block{{Nodes: p.block.Nodes[p.next:]}}}
 	for _, v := range capturedBy(rest) {
-		if v.Type.Kind == graph.KindState && !m.release(p, len(p.calls)-1, slotOf(v, stateForm(v.Type))) {
+		if v.Type.Kind == graph.KindState && !m.copyReads(p, len(p.calls)-1, slotOf(v, stateForm(v.Type))) {
 			return false
 		}
 	}
 	return true
 }
 
-// release makes reads of a state before call i copies, one after the other, until
-// nothing that is read after call i lies in the state's memory; false: one was made.
-func (m *memory) release(p *planner, i int, state int32) bool {
+// copyReads reports whether nothing that is read after call i lies in the state's memory. If something does, it has
+// the first read_state behind it copy from now on, and memory has to be assigned anew.
+func (m *memory) copyReads(p *planner, i int, state int32) bool {
 	for _, r := range p.calls[:min(i+1, len(p.calls))] {
 		if r.call.Op.Name != "read_state" || m.copied[r] || r.in[0] != state {
 			continue

@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"coreml/internal/graph"
+	"coreml/tensor"
 )
 
 // packKey identifies packed bytes: where the constant is, and the form.
@@ -77,7 +78,7 @@ const coldBytes = 32 << 20
 // Cold implements graph.PackStore.
 func (p *program) Cold() bool { return p.coded > coldBytes }
 
-// codedBytes is what a function's compressed weights would take as float16.
+// codedBytes is what a function's compressed weights would take as float16, as their types are declared.
 func codedBytes(fn *graph.Function) int64 {
 	n := int64(0)
 	fn.Body.Walk(func(d *graph.Node) {
@@ -85,8 +86,10 @@ func codedBytes(fn *graph.Function) int64 {
 			return
 		}
 		for _, v := range d.Out {
-			if v.Type.Static() {
-				n += 2 * int64(v.Type.Elements())
+			if e, ok := tensor.Elements(v.Type.Shape); ok {
+				n += 2 * int64(e)
+			} else if v.Type.Static() {
+				n += coldBytes // too large to be true
 			}
 		}
 	})

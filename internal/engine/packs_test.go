@@ -211,3 +211,23 @@ func TestValuesOfARunAreFoldedForThatRun(t *testing.T) {
 		}
 	}
 }
+
+// TestSizeOfWeightsIsChecked: what a file declares may be more than there are numbers for.
+func TestSizeOfWeightsIsChecked(t *testing.T) {
+	expand := &graph.Op{Name: "constexpr", Expand: func(*graph.Call) ([]*graph.Const, error) { return nil, nil }}
+	function := func(shapes ...[]int) *graph.Function {
+		fn := &graph.Function{Body: &graph.Block{}}
+		for _, s := range shapes {
+			fn.Body.Nodes = append(fn.Body.Nodes, &graph.Node{Op: expand, Out: []*graph.Value{{Type: graph.TensorOf(tensor.Float16, s...)}}})
+		}
+		return fn
+	}
+	if n := codedBytes(function([]int{16, 4}, []int{8}, []int{-1})); n != 2*(64+8) {
+		t.Errorf("%d bytes, want those of 72 float16 numbers", n)
+	}
+	for _, s := range [][]int{{1 << 32, 1 << 32}, {1 << 62, 3}, {1 << 31, 1 << 31, 1 << 2}} {
+		if n := codedBytes(function([]int{16}, s)); n <= coldBytes {
+			t.Errorf("shape %v: %d bytes, want more than stay in cache", s, n)
+		}
+	}
+}

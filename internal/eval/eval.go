@@ -211,15 +211,21 @@ func Run(c *graph.Call, slots []graph.Slot, env graph.Env) error {
 	if err != nil {
 		return fault.As(fault.Invalid, err)
 	}
-	x := &graph.Exec{Node: c.Node, Slots: slots, Env: env, Buf: graph.Aligned(step.Scratch)}
+	x := &graph.Exec{Node: c.Node, Slots: slots, Env: env}
 	for _, o := range c.In {
 		x.In = append(x.In, int32(o.Value.ID))
 	}
 	for _, o := range c.Out {
 		x.Out = append(x.Out, int32(o.Value.ID))
 	}
+	return perform(step, x)
+}
+
+// perform runs a step, one task after the other.
+func perform(step graph.Step, x *graph.Exec) error {
+	x.Buf = graph.Aligned(step.Scratch)
 	for _, p := range step.Phases {
-		for t := 0; t < p.Tasks; t++ {
+		for t := range p.Tasks {
 			if err := p.Run(x, t); err != nil {
 				return err
 			}
@@ -236,8 +242,11 @@ var folders = sync.Pool{New: func() any {
 // Fold computes a call whose operands are all constants, or whose operator is FromType.
 func Fold(c *graph.Call, types []graph.Type) ([]*graph.Const, error) {
 	f := folders.Get().(*graph.Exec)
-	defer folders.Put(f)
-	clear(f.Slots)
+	defer func() {
+		clear(f.Slots) // a pool outlives the model
+		f.Node, f.Buf = nil, nil
+		folders.Put(f)
+	}()
 	slots := append(f.Slots[:0], make([]graph.Slot, len(c.In)+len(c.Out))...)
 	f.Node, f.Slots, f.In, f.Out = c.Node, slots, f.In[:0], f.Out[:0]
 	x := graph.NewCall(c.Node, cpu.Generic, func(v *graph.Value) graph.Operand { return graph.Operand{} })
@@ -259,13 +268,8 @@ func Fold(c *graph.Call, types []graph.Type) ([]*graph.Const, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Buf = graph.Aligned(step.Scratch)
-	for _, p := range step.Phases {
-		for t := 0; t < p.Tasks; t++ {
-			if err := p.Run(f, t); err != nil {
-				return nil, err
-			}
-		}
+	if err := perform(step, f); err != nil {
+		return nil, err
 	}
 	out := make([]*graph.Const, len(types))
 	for i, t := range types {

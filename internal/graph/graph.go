@@ -59,7 +59,7 @@ func (t Type) Equal(u Type) bool {
 	if t.DType != u.DType || t.Kind != u.Kind || !tensor.EqualShape(t.Shape, u.Shape) {
 		return false
 	}
-	return t.Elem == nil || u.Elem == nil || t.Elem.Equal(*u.Elem)
+	return t.Elem == u.Elem || t.Elem != nil && u.Elem != nil && t.Elem.Equal(*u.Elem)
 }
 
 // Static reports whether every dimension is known.

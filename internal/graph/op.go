@@ -65,7 +65,6 @@ const (
 	State
 	Numeric = Float | Int
 	Tensor  = Float | Int | Bool
-	Any     = Tensor | String | List | State
 )
 
 // Takes reports whether a value of type t may be given.

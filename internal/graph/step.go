@@ -115,7 +115,6 @@ func (x *Exec) I32(in int) []int32     { return tensor.View[int32](x.Slots[x.In[
 func (x *Exec) U16(in int) []uint16    { return tensor.View[uint16](x.Slots[x.In[in]].Data) }
 func (x *Exec) Bytes(in int) []byte    { return x.Slots[x.In[in]].Data }
 func (x *Exec) Obj(in int) any         { return x.Slots[x.In[in]].Obj }
-func (x *Exec) InShape(in int) []int   { return x.Slots[x.In[in]].Shape }
 func (x *Exec) OutF32(o int) []float32 { return tensor.View[float32](x.Slots[x.Out[o]].Data) }
 func (x *Exec) OutI32(o int) []int32   { return tensor.View[int32](x.Slots[x.Out[o]].Data) }
 func (x *Exec) OutU16(o int) []uint16  { return tensor.View[uint16](x.Slots[x.Out[o]].Data) }

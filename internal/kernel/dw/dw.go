@@ -71,10 +71,7 @@ func For(level cpu.Level) Kernel {
 	return generic
 }
 
-// MaxRows is the number of pixels of the longest tile.
-func (k Kernel) MaxRows() int { return k.rows }
-
-// Tile runs a.Tiles tiles of r pixels, 1 <= r <= MaxRows. It does not bound the time of the
+// Tile runs a.Tiles tiles of r pixels, 1 <= r <= k.rows. It does not bound the time of the
 // call: see Grid.
 func (k Kernel) Tile(op Op, r int, a *Args) {
 	if k.Level == cpu.Generic {

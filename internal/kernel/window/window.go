@@ -82,9 +82,6 @@ type Strides struct {
 	Tap, TapBlock      int // of the weight: from tap to tap, and from channel block to channel block within a tap
 }
 
-// Size is the number of lines and of outputs in each.
-func (r Region) Size() (lines, columns int) { return r.Y.Hi - r.Y.Lo, r.X.Hi - r.X.Lo }
-
 // Taps lists the taps of a region in the order of the weight (row, column, channel block), for
 // blocks channel blocks. Every tap lies inside the image for every output of the region.
 func (r Region) Taps(y, x Axis, blocks int, s Strides) []Tap {

@@ -79,12 +79,15 @@ func (m image) compare(t *testing.T, got []float32, term func(o, oy, ox, ky, kx 
 	}
 }
 
+// sizeOf is the number of lines of a region, and of outputs in each.
+func sizeOf(r window.Region) (lines, columns int) { return r.Y.Hi - r.Y.Lo, r.X.Hi - r.X.Lo }
+
 // depthwise runs one channel block by regions.
 func depthwise(k dw.Kernel, y, x window.Axis, in, w, out []float32) {
 	s := window.Strides{Pixel: 4 * k.Lanes, Line: 4 * k.Lanes * x.In, Tap: 4 * k.Lanes}
 	for _, r := range window.Regions(y, x, 0, y.Out) {
 		list := r.Taps(y, x, 1, s)
-		lines, columns := r.Size()
+		lines, columns := sizeOf(r)
 		k.Grid(dw.Sum, lines, columns, &dw.Args{A: pointer(in), Taps: taps(list), N: len(list), W: pointer(w),
 			RowStride: x.Stride * s.Pixel, AStep: y.Stride * s.Line,
 			C: pointer(out[(r.Y.Lo*x.Out+r.X.Lo)*k.Lanes:]), CRow: 4 * k.Lanes, CStep: 4 * k.Lanes * x.Out})
@@ -124,7 +127,7 @@ func TestDepthwise(t *testing.T) {
 func convolutionParts(y, x window.Axis, blocks int, s window.Strides, lanes int) []gemm.Part {
 	var parts []gemm.Part
 	for _, r := range window.Regions(y, x, 0, y.Out) {
-		lines, columns := r.Size()
+		lines, columns := sizeOf(r)
 		parts = append(parts, gemm.Part{Lines: lines, Rows: columns, TapsV: r.Taps(y, x, blocks, s), C: 4 * lanes * (r.Y.Lo*x.Out + r.X.Lo)})
 	}
 	return parts
@@ -198,7 +201,7 @@ func benchDepthwise(b *testing.B, k dw.Kernel, peak float64, size, kernel, strid
 			window.Pad(src, in, a, a, k.Lanes, 0, a.Out, 0)
 		}
 		for i, r := range regions {
-			lines, columns := r.Size()
+			lines, columns := sizeOf(r)
 			k.Grid(dw.Sum, lines, columns, &args[i])
 		}
 		best = min(best, time.Since(start))
