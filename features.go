@@ -1,7 +1,7 @@
 package coreml
 
 import (
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -14,7 +14,7 @@ type Features = tensor.Features
 type Tensor = tensor.Tensor
 
 // Description says what a model takes and gives. What the file does not say is absent.
-type Description = mlmodel.Description
+type Description = schema.Description
 
 // Feature describes one input, output or state.
-type Feature = mlmodel.Feature
+type Feature = schema.Feature

@@ -274,7 +274,7 @@ func (g *guard) shadowed(p, ref backend.Program) backend.Program {
 // accept refuses answers that are not what the description says: an output that
 // is absent, or a tensor of another size where every size is fixed.
 func (g *guard) accept() func(Features) error {
-	f, err := g.file.Description.FunctionNamed(g.o.Function)
+	f, err := mlmodel.FunctionNamed(g.file.Description, g.o.Function)
 	if err != nil {
 		return nil // whoever loads it says so
 	}

@@ -64,7 +64,7 @@ func load(ctx context.Context, file *mlmodel.Model, name string, o []Options) (*
 		var p backend.Program
 		if p, err = g.load(ctx); err == nil {
 			m := &Model{file: file, program: p, timeout: opt.Timeout, guard: g}
-			if m.desc, err = file.Description.Opened(opt.Function); err == nil {
+			if m.desc, err = mlmodel.Opened(file.Description, opt.Function); err == nil {
 				err = g.show(m)
 			}
 			if err == nil {

@@ -13,6 +13,7 @@ import (
 	"coreml"
 	"coreml/internal/engine"
 	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -157,7 +158,7 @@ func prepare(ctx context.Context, o *benchFlags, path string) (*subject, error) 
 }
 
 func (s *subject) begin(ctx context.Context) error {
-	f, err := s.model.Description().FunctionNamed(s.flags.Function)
+	f, err := mlmodel.FunctionNamed(s.model.Description(), s.flags.Function)
 	if err != nil {
 		return err
 	}
@@ -269,12 +270,12 @@ func (s *subject) measureProfile(ctx context.Context) (*engine.Profile, error) {
 
 // firstTensor is the first output that is a tensor, in the description's order.
 func (s *subject) firstTensor() (*tensor.Tensor, error) {
-	f, err := s.model.Description().FunctionNamed(s.flags.Function)
+	f, err := mlmodel.FunctionNamed(s.model.Description(), s.flags.Function)
 	if err != nil {
 		return nil, err
 	}
 	for i := range f.Outputs {
-		if t, ok := s.outputs[0][f.Outputs[i].Name].(*tensor.Tensor); ok && f.Outputs[i].Type != mlmodel.TypeImage {
+		if t, ok := s.outputs[0][f.Outputs[i].Name].(*tensor.Tensor); ok && f.Outputs[i].Type != schema.TypeImage {
 			return t, nil
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	"coreml"
 	"coreml/internal/fault"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -88,7 +88,7 @@ func typeName(d *coreml.Feature) string {
 		s = "image " + imageSizes(d.Image)
 	case d.Tensor != nil:
 		s = tensorShapes(d.Tensor)
-		if d.Type == mlmodel.TypeState {
+		if d.Type == schema.TypeState {
 			s = "state " + s
 		}
 	case d.Dictionary != nil && d.Dictionary.KeyType != "":
@@ -107,7 +107,7 @@ func typeName(d *coreml.Feature) string {
 	return s
 }
 
-func imageSizes(c *mlmodel.ImageConstraint) string {
+func imageSizes(c *schema.ImageConstraint) string {
 	s := fmt.Sprintf("%s %d × %d", c.ColorSpace, c.Width, c.Height)
 	if c.WidthRange != nil && c.HeightRange != nil {
 		s = fmt.Sprintf("%s %v × %v", c.ColorSpace, c.WidthRange, c.HeightRange)
@@ -120,7 +120,7 @@ func imageSizes(c *mlmodel.ImageConstraint) string {
 	return s
 }
 
-func tensorShapes(c *mlmodel.TensorConstraint) string {
+func tensorShapes(c *schema.TensorConstraint) string {
 	s := "tensor"
 	if c.DType != 0 {
 		s = c.DType.String()
@@ -170,19 +170,19 @@ func exampleArgs(path, name string, f *function) []string {
 // exampleValue needs no file, unless the shape is unknown.
 func exampleValue(d *coreml.Feature) string {
 	switch d.Type {
-	case mlmodel.TypeImage:
+	case schema.TypeImage:
 		return fillRandom
-	case mlmodel.TypeString:
+	case schema.TypeString:
 		return "text"
-	case mlmodel.TypeInt64, mlmodel.TypeDouble:
+	case schema.TypeInt64, schema.TypeDouble:
 		return "1"
-	case mlmodel.TypeDictionary:
-		if d.Dictionary != nil && d.Dictionary.KeyType == mlmodel.TypeInt64 {
+	case schema.TypeDictionary:
+		if d.Dictionary != nil && d.Dictionary.KeyType == schema.TypeInt64 {
 			return `{"1": 1}`
 		}
 		return `{"key": 1}`
-	case mlmodel.TypeSequence:
-		if d.Sequence != nil && d.Sequence.ElementType == mlmodel.TypeInt64 {
+	case schema.TypeSequence:
+		if d.Sequence != nil && d.Sequence.ElementType == schema.TypeInt64 {
 			return `[1,2]`
 		}
 		return `["a","b"]`
@@ -206,7 +206,7 @@ func exampleValue(d *coreml.Feature) string {
 
 // exampleFile is a file that holds a value.
 func exampleFile(d *coreml.Feature) string {
-	if d.Type == mlmodel.TypeImage {
+	if d.Type == schema.TypeImage {
 		return "picture.jpg"
 	}
 	return fileName(d.Name) + ".npy"

@@ -45,7 +45,7 @@ func TestPrintedCommandRuns(t *testing.T) {
 		if err := tryOpen(path, coreml.Options{Function: c.Function}); errors.Is(err, coreml.ErrUnsupported) {
 			continue
 		}
-		f, err := m.Description.FunctionNamed(c.Function)
+		f, err := mlmodel.FunctionNamed(m.Description, c.Function)
 		if err != nil {
 			t.Fatal(err)
 		}

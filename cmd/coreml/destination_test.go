@@ -6,17 +6,17 @@ import (
 	"testing"
 
 	"coreml"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
 // TestDestination: a file of one output is chosen by the description, before there is one.
 func TestDestination(t *testing.T) {
 	picture := func(space string) coreml.Feature {
-		return coreml.Feature{Name: space, Type: mlmodel.TypeImage, Image: &mlmodel.ImageConstraint{ColorSpace: space}}
+		return coreml.Feature{Name: space, Type: schema.TypeImage, Image: &schema.ImageConstraint{ColorSpace: space}}
 	}
-	numbers := coreml.Feature{Name: "numbers", Type: mlmodel.TypeTensor, Tensor: &mlmodel.TensorConstraint{}}
-	word := coreml.Feature{Name: "word", Type: mlmodel.TypeString}
+	numbers := coreml.Feature{Name: "numbers", Type: schema.TypeTensor, Tensor: &schema.TensorConstraint{}}
+	word := coreml.Feature{Name: "word", Type: schema.TypeString}
 	for _, c := range []struct {
 		file    string
 		outputs []coreml.Feature

@@ -13,12 +13,12 @@ import (
 
 	"coreml"
 	"coreml/internal/graph"
-	"coreml/internal/mlmodel"
 	"coreml/internal/record"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
-type function = mlmodel.Function
+type function = schema.Function
 
 // readInputs takes the first call in file, if there is one, and then the
 // assignments. Further calls are told of on w.
@@ -88,23 +88,23 @@ func inputNames(f *function) string {
 // parseInput reads the value of an input as the command line has it.
 func parseInput(d *coreml.Feature, text string) (any, error) {
 	switch d.Type {
-	case mlmodel.TypeString:
+	case schema.TypeString:
 		return text, nil
-	case mlmodel.TypeInt64:
+	case schema.TypeInt64:
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("%q: want an integer", text)
 		}
 		return v, nil
-	case mlmodel.TypeDouble:
+	case schema.TypeDouble:
 		v, err := strconv.ParseFloat(text, 64)
 		if err != nil {
 			return nil, fmt.Errorf("%q: want a number", text)
 		}
 		return v, nil
-	case mlmodel.TypeDictionary:
+	case schema.TypeDictionary:
 		return parseDictionary(d, text)
-	case mlmodel.TypeSequence:
+	case schema.TypeSequence:
 		return parseSequence(d, text)
 	}
 	if isMadeUp(text) {
@@ -113,7 +113,7 @@ func parseInput(d *coreml.Feature, text string) (any, error) {
 	if v, ok, err := readArray(text); ok {
 		return v, err
 	}
-	if d.Type == mlmodel.TypeImage {
+	if d.Type == schema.TypeImage {
 		return readPicture(text)
 	}
 	return parseTensor(d, text)
@@ -268,7 +268,7 @@ func parseDictionary(d *coreml.Feature, text string) (any, error) {
 	if err := decodeJSON(text, &m); err != nil {
 		return nil, fmt.Errorf(`%q: want a dictionary such as {"a": 1.5}: %w`, text, err)
 	}
-	if d.Dictionary != nil && d.Dictionary.KeyType == mlmodel.TypeInt64 {
+	if d.Dictionary != nil && d.Dictionary.KeyType == schema.TypeInt64 {
 		return dictionaryOf(m, func(k string) (int64, error) {
 			i, err := strconv.ParseInt(k, 10, 64)
 			if err != nil {
@@ -299,7 +299,7 @@ func dictionaryOf[K comparable](m map[string]json.Number, key func(string) (K, e
 
 func parseSequence(d *coreml.Feature, text string) (any, error) {
 	var err error
-	if d.Sequence != nil && d.Sequence.ElementType == mlmodel.TypeInt64 {
+	if d.Sequence != nil && d.Sequence.ElementType == schema.TypeInt64 {
 		var l []int64
 		if err = decodeJSON(text, &l); err == nil {
 			return l, nil

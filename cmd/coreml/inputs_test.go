@@ -7,19 +7,19 @@ import (
 	"testing"
 
 	"coreml"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
 func tensorFeature(shape ...int) *coreml.Feature {
-	return &coreml.Feature{Name: "x", Type: mlmodel.TypeTensor, Tensor: &mlmodel.TensorConstraint{DType: tensor.Float32, Shape: append([]int{}, shape...)}}
+	return &coreml.Feature{Name: "x", Type: schema.TypeTensor, Tensor: &schema.TensorConstraint{DType: tensor.Float32, Shape: append([]int{}, shape...)}}
 }
 
 func TestParseInput(t *testing.T) {
-	of := func(k mlmodel.FeatureType) *coreml.Feature { return &coreml.Feature{Type: k} }
-	words := &coreml.Feature{Type: mlmodel.TypeSequence, Sequence: &mlmodel.SequenceConstraint{ElementType: mlmodel.TypeString}}
-	ints := &coreml.Feature{Type: mlmodel.TypeSequence, Sequence: &mlmodel.SequenceConstraint{ElementType: mlmodel.TypeInt64}}
-	byInt := &coreml.Feature{Type: mlmodel.TypeDictionary, Dictionary: &mlmodel.DictionaryConstraint{KeyType: mlmodel.TypeInt64}}
+	of := func(k schema.FeatureType) *coreml.Feature { return &coreml.Feature{Type: k} }
+	words := &coreml.Feature{Type: schema.TypeSequence, Sequence: &schema.SequenceConstraint{ElementType: schema.TypeString}}
+	ints := &coreml.Feature{Type: schema.TypeSequence, Sequence: &schema.SequenceConstraint{ElementType: schema.TypeInt64}}
+	byInt := &coreml.Feature{Type: schema.TypeDictionary, Dictionary: &schema.DictionaryConstraint{KeyType: schema.TypeInt64}}
 	for _, c := range []struct {
 		d    *coreml.Feature
 		text string
@@ -38,13 +38,13 @@ func TestParseInput(t *testing.T) {
 		{tensorFeature(2), "[1,2", ""},
 		{tensorFeature(2), "[1] 2", ""},
 		{tensorFeature(2), "", ""},
-		{of(mlmodel.TypeString), "[1]", "[1]"},
-		{of(mlmodel.TypeInt64), "-7", "-7"},
-		{of(mlmodel.TypeInt64), "1.5", ""},
-		{of(mlmodel.TypeDouble), "1.5", "1.5"},
-		{of(mlmodel.TypeDouble), "x", ""},
-		{of(mlmodel.TypeDictionary), `{"a": 1, "b": 2.5}`, "map[a:1 b:2.5]"},
-		{of(mlmodel.TypeDictionary), `{"a": "b"}`, ""},
+		{of(schema.TypeString), "[1]", "[1]"},
+		{of(schema.TypeInt64), "-7", "-7"},
+		{of(schema.TypeInt64), "1.5", ""},
+		{of(schema.TypeDouble), "1.5", "1.5"},
+		{of(schema.TypeDouble), "x", ""},
+		{of(schema.TypeDictionary), `{"a": 1, "b": 2.5}`, "map[a:1 b:2.5]"},
+		{of(schema.TypeDictionary), `{"a": "b"}`, ""},
 		{byInt, `{"3": 1}`, "map[3:1]"},
 		{byInt, `{"a": 1}`, ""},
 		{byInt, `{"3": "x"}`, ""},
@@ -128,8 +128,8 @@ func TestShellQuote(t *testing.T) {
 
 // TestEmptyDictionary: the type is the description's, also where no key shows it.
 func TestEmptyDictionary(t *testing.T) {
-	for k, want := range map[mlmodel.FeatureType]any{mlmodel.TypeInt64: map[int64]float64{}, mlmodel.TypeString: map[string]float64{}} {
-		d := &coreml.Feature{Type: mlmodel.TypeDictionary, Dictionary: &mlmodel.DictionaryConstraint{KeyType: k}}
+	for k, want := range map[schema.FeatureType]any{schema.TypeInt64: map[int64]float64{}, schema.TypeString: map[string]float64{}} {
+		d := &coreml.Feature{Type: schema.TypeDictionary, Dictionary: &schema.DictionaryConstraint{KeyType: k}}
 		got, err := parseInput(d, "{}")
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("by %v: %#v, %v; want %#v", k, got, err, want)

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 
 	"coreml"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -30,10 +30,10 @@ func madeUpInputs(f *function) (coreml.Features, error) {
 		}
 		how := fillRandom
 		switch {
-		case d.Type == mlmodel.TypeDouble:
+		case d.Type == schema.TypeDouble:
 			in[d.Name] = 1.0
 			continue
-		case d.Type == mlmodel.TypeInt64:
+		case d.Type == schema.TypeInt64:
 			in[d.Name] = int64(1)
 			continue
 		case d.Tensor != nil && !isFloat(d.Tensor):
@@ -49,7 +49,7 @@ func madeUpInputs(f *function) (coreml.Features, error) {
 }
 
 // isFloat reports whether a tensor may have values between the integers.
-func isFloat(c *mlmodel.TensorConstraint) bool {
+func isFloat(c *schema.TensorConstraint) bool {
 	return c.DType == tensor.Invalid || c.DType.IsFloat()
 }
 
@@ -71,7 +71,7 @@ func madeUp(d *coreml.Feature, how string) (any, error) {
 // maxMadeUp bounds the elements of a made-up input.
 const maxMadeUp = 1 << 28
 
-func madeUpTensor(r *rand.Rand, c *mlmodel.TensorConstraint, how string) (*tensor.Tensor, error) {
+func madeUpTensor(r *rand.Rand, c *schema.TensorConstraint, how string) (*tensor.Tensor, error) {
 	n, ok := tensor.Elements(c.Shape)
 	if !ok || n > maxMadeUp {
 		return nil, fmt.Errorf("shape %v is too large to be made up", c.Shape)
@@ -97,7 +97,7 @@ func madeUpTensor(r *rand.Rand, c *mlmodel.TensorConstraint, how string) (*tenso
 	return t.Convert(c.DType)
 }
 
-func madeUpPicture(r *rand.Rand, c *mlmodel.ImageConstraint, how string) image.Image {
+func madeUpPicture(r *rand.Rand, c *schema.ImageConstraint, how string) image.Image {
 	img := image.NewNRGBA(image.Rect(0, 0, min(max(c.Width, 1), maxSide), min(max(c.Height, 1), maxSide/4)))
 	for i := range img.Pix {
 		switch {

@@ -7,7 +7,7 @@ import (
 	"unicode"
 
 	"coreml"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -15,11 +15,11 @@ import (
 // line breaks and control characters of their own.
 func TestNamesStayInTheirLine(t *testing.T) {
 	const evil = "x\nFAILED\x1b[31m"
-	f := []coreml.Feature{{Name: evil, Type: mlmodel.TypeString, ShortDescription: evil}}
-	d := mlmodel.Description{ModelType: "mlProgram", Function: mlmodel.Function{Name: evil, Inputs: f, Outputs: f,
-		ClassLabels: &mlmodel.ClassLabels{Strings: []string{evil}}}}
+	f := []coreml.Feature{{Name: evil, Type: schema.TypeString, ShortDescription: evil}}
+	d := schema.Description{ModelType: "mlProgram", Function: schema.Function{Name: evil, Inputs: f, Outputs: f,
+		ClassLabels: &schema.ClassLabels{Strings: []string{evil}}}}
 	d.Metadata.UserDefined = map[string]string{evil: evil}
-	d.Pipeline = []mlmodel.PipelineStep{{Name: evil, Description: &mlmodel.Description{}}}
+	d.Pipeline = []schema.PipelineStep{{Name: evil, Description: &schema.Description{}}}
 	var b bytes.Buffer
 	if err := (&report{Description: &d}).print(&b, "model"); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"coreml"
+	"coreml/internal/mlmodel"
 )
 
 // openFlags are the flags of every command that runs a model.
@@ -76,7 +77,7 @@ func describeFunction(path, name string) (*function, error) {
 }
 
 func functionNamed(d *coreml.Description, name string) (*function, error) {
-	f, err := d.FunctionNamed(name)
+	f, err := mlmodel.FunctionNamed(d, name)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--function: %w", err)}
 	}

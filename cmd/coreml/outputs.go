@@ -14,7 +14,7 @@ import (
 	"coreml"
 	"coreml/internal/fault"
 	"coreml/internal/graph"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -236,7 +236,7 @@ func jsonOutput(v any) any {
 	case int64:
 		return jsonOther{"int64", v}
 	case float64:
-		return jsonOther{"double", mlmodel.Number(v)}
+		return jsonOther{"double", schema.Number(v)}
 	case map[string]float64:
 		return jsonOther{"dictionary", dictionary(v)}
 	case map[int64]float64:
@@ -254,17 +254,17 @@ func jsonNumbers(t *tensor.Tensor) any {
 		}
 		return l
 	}
-	l := []mlmodel.Number{}
+	l := []schema.Number{}
 	for _, x := range float64s(t) {
-		l = append(l, mlmodel.Number(x))
+		l = append(l, schema.Number(x))
 	}
 	return l
 }
 
-func dictionary[K string | int64](m map[K]float64) map[string]mlmodel.Number {
-	out := map[string]mlmodel.Number{}
+func dictionary[K string | int64](m map[K]float64) map[string]schema.Number {
+	out := map[string]schema.Number{}
 	for k, v := range m {
-		out[fmt.Sprint(k)] = mlmodel.Number(v)
+		out[fmt.Sprint(k)] = schema.Number(v)
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"coreml"
+	"coreml/internal/mlmodel"
 	"coreml/internal/record"
 )
 
@@ -140,7 +141,7 @@ func (p *pipe) load(_ context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	f, err := m.Description().FunctionNamed(o.Function)
+	f, err := mlmodel.FunctionNamed(m.Description(), o.Function)
 	if err != nil {
 		return answer{}, errors.Join(err, m.Close())
 	}

@@ -15,6 +15,7 @@ import (
 	"coreml/internal/listing"
 	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
+	"coreml/schema"
 )
 
 func showCommand() *cobra.Command {
@@ -81,7 +82,7 @@ func printGraph(w io.Writer, path, function string) error {
 
 // report is what show says.
 type report struct {
-	*mlmodel.Description
+	*schema.Description
 	Runs        bool           `json:"runs"` // here
 	WhyNot      string         `json:"whyNot,omitempty"`
 	Operators   map[string]int `json:"operators,omitempty"`
@@ -124,7 +125,7 @@ func (r *report) print(w io.Writer, path string) error {
 	printMetadata(w, &r.Metadata)
 	functions := r.Functions
 	if len(functions) == 0 {
-		functions = []mlmodel.Function{r.Function}
+		functions = []schema.Function{r.Function}
 	}
 	for i := range functions {
 		printFunction(w, &functions[i], len(functions) > 1 && functions[i].Name == r.Function.Name)
@@ -142,7 +143,7 @@ func (r *report) print(w io.Writer, path string) error {
 	return nil
 }
 
-func printMetadata(w io.Writer, m *mlmodel.Metadata) {
+func printMetadata(w io.Writer, m *schema.Metadata) {
 	for _, f := range [][2]string{{"description", m.ShortDescription}, {"author", m.Author}, {"licence", m.License}, {"version", m.Version}} {
 		if f[1] != "" {
 			fmt.Fprintf(w, "  %s: %s\n", f[0], cut(f[1], 300))
@@ -158,7 +159,7 @@ func printMetadata(w io.Writer, m *mlmodel.Metadata) {
 	}
 }
 
-func printFunction(w io.Writer, f *mlmodel.Function, isDefault bool) {
+func printFunction(w io.Writer, f *schema.Function, isDefault bool) {
 	fmt.Fprintln(w)
 	if f.Name != "" {
 		fmt.Fprintf(w, "function %s", fault.Name(f.Name))
@@ -188,7 +189,7 @@ func printFunction(w io.Writer, f *mlmodel.Function, isDefault bool) {
 	}
 }
 
-func printPipeline(w io.Writer, steps []mlmodel.PipelineStep, depth int) {
+func printPipeline(w io.Writer, steps []schema.PipelineStep, depth int) {
 	for i, s := range steps {
 		if i == 0 && depth == 1 {
 			fmt.Fprintln(w, "\npipeline")

@@ -10,6 +10,7 @@ import (
 	"coreml/internal/fault"
 	"coreml/internal/isolate"
 	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -117,7 +118,7 @@ func (c *canary) try(ctx context.Context, b Backend, m *mlmodel.Model, conf Conf
 
 // predict runs the program on zeros, if the description says what they look like.
 func (c *canary) predict(ctx context.Context, p Program, m *mlmodel.Model, conf Config) error {
-	d, err := m.Description.FunctionNamed(conf.Function)
+	d, err := mlmodel.FunctionNamed(m.Description, conf.Function)
 	if err != nil { // the backend knows the function all the same
 		d = &m.Description.Function
 	}
@@ -136,7 +137,7 @@ func (c *canary) predict(ctx context.Context, p Program, m *mlmodel.Model, conf 
 const maxZeros = 256 << 20
 
 // zero is an input of the feature's default shape.
-func zero(f *mlmodel.Feature) (any, bool) {
+func zero(f *schema.Feature) (any, bool) {
 	switch {
 	case f.Tensor != nil:
 		dt := f.Tensor.DType
@@ -155,11 +156,11 @@ func zero(f *mlmodel.Feature) (any, bool) {
 			return nil, false
 		}
 		return image.NewNRGBA(image.Rect(0, 0, w, h)), true
-	case f.Type == mlmodel.TypeInt64:
+	case f.Type == schema.TypeInt64:
 		return int64(0), true
-	case f.Type == mlmodel.TypeDouble:
+	case f.Type == schema.TypeDouble:
 		return 0.0, true
-	case f.Type == mlmodel.TypeString:
+	case f.Type == schema.TypeString:
 		return "", true
 	}
 	return nil, false

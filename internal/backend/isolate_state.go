@@ -8,6 +8,7 @@ import (
 
 	"coreml/internal/fault"
 	"coreml/internal/isolate"
+	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
 
@@ -233,7 +234,7 @@ func (s *isolatedState) exchangeIn(ctx context.Context, g *generation, op byte, 
 
 // covers reports whether f names every state of the program.
 func (s *isolatedState) covers(f tensor.Features) bool {
-	d, err := s.p.model.Description.FunctionNamed(s.p.config.Function)
+	d, err := mlmodel.FunctionNamed(s.p.model.Description, s.p.config.Function)
 	if err != nil || len(d.States) == 0 {
 		return false
 	}

@@ -13,6 +13,7 @@ import (
 	"coreml/internal/kernel/cpu"
 	"coreml/internal/mlmodel"
 	"coreml/internal/passes"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -138,8 +139,8 @@ func (f *features) rehearsals() [][][]int {
 			return in.defaultShape()
 		})
 	}
-	add(func(in *input) []int { return in.extreme(func(r mlmodel.Range) int { return r.Lower }) })
-	add(func(in *input) []int { return in.extreme(func(r mlmodel.Range) int { return r.Upper }) })
+	add(func(in *input) []int { return in.extreme(func(r schema.Range) int { return r.Lower }) })
+	add(func(in *input) []int { return in.extreme(func(r schema.Range) int { return r.Upper }) })
 	return all
 }
 

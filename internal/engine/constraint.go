@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"coreml/internal/fault"
-	"coreml/internal/mlmodel"
 	"coreml/internal/picture"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -54,7 +54,7 @@ func (in *input) allows(have []int) bool {
 	return true
 }
 
-func allows(c *mlmodel.TensorConstraint, have []int) bool {
+func allows(c *schema.TensorConstraint, have []int) bool {
 	switch {
 	case len(c.EnumeratedShapes) > 0:
 		if tensor.EqualShape(have, c.Shape) {
@@ -68,7 +68,7 @@ func allows(c *mlmodel.TensorConstraint, have []int) bool {
 		return false
 	case len(c.ShapeRange) == len(have):
 		for i, r := range c.ShapeRange {
-			if have[i] < r.Lower || r.Upper != mlmodel.Unbounded && have[i] > r.Upper {
+			if have[i] < r.Lower || r.Upper != schema.Unbounded && have[i] > r.Upper {
 				return false
 			}
 		}
@@ -97,7 +97,7 @@ func (in *input) wants() string {
 }
 
 // listed are the first of the shapes that an enumeration allows.
-func listed(c *mlmodel.TensorConstraint) string {
+func listed(c *schema.TensorConstraint) string {
 	const most = 8
 	var words []string
 	if c.Shape != nil {
@@ -201,14 +201,14 @@ func (in *input) enumerated() [][]int {
 }
 
 // extreme is the default shape with every ranged dimension at one end; a range without end keeps the default.
-func (in *input) extreme(end func(mlmodel.Range) int) []int {
+func (in *input) extreme(end func(schema.Range) int) []int {
 	s := in.defaultShape()
 	d := in.desc
 	if s == nil || d == nil {
 		return s
 	}
 	out := append([]int(nil), s...)
-	set := func(i int, r *mlmodel.Range) {
+	set := func(i int, r *schema.Range) {
 		if r != nil && end(*r) >= 0 {
 			out[i] = end(*r)
 		}

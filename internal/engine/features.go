@@ -8,8 +8,8 @@ import (
 
 	"coreml/internal/fault"
 	"coreml/internal/graph"
-	"coreml/internal/mlmodel"
 	"coreml/internal/picture"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -23,19 +23,19 @@ type features struct {
 type input struct {
 	name  string
 	value *graph.Value
-	desc  *mlmodel.Feature // nil: the file does not describe it
+	desc  *schema.Feature // nil: the file does not describe it
 }
 
 type output struct {
 	name  string
 	value *graph.Value
-	desc  *mlmodel.Feature
+	desc  *schema.Feature
 	at    int // among the function's results, of which one may be there twice
 }
 
-func newFeatures(fn *graph.Function, d *mlmodel.Function) (*features, error) {
+func newFeatures(fn *graph.Function, d *schema.Function) (*features, error) {
 	f := &features{}
-	find := func(l []mlmodel.Feature, name string) *mlmodel.Feature {
+	find := func(l []schema.Feature, name string) *schema.Feature {
 		for i := range l {
 			if l[i].Name == name {
 				return &l[i]
@@ -239,7 +239,7 @@ func (o *output) takes(given *tensor.Tensor, typeOf func(*graph.Value) (graph.Ty
 	}
 	switch {
 	case t.Kind != graph.KindTensor || t.DType == tensor.String || o.image() && !o.fine():
-		kind := mlmodel.TypeUnknown
+		kind := schema.TypeUnknown
 		if o.desc != nil {
 			kind = o.desc.Type
 		}
@@ -334,8 +334,8 @@ func store(dst *tensor.Tensor, from tensor.DType, data []byte) error {
 }
 
 // object gives results that are no tensors: labels and dictionaries.
-func object(v any, d *mlmodel.Feature) (any, error) {
-	if l, ok := v.([]string); ok && len(l) == 1 && (d == nil || d.Type != mlmodel.TypeSequence) {
+func object(v any, d *schema.Feature) (any, error) {
+	if l, ok := v.([]string); ok && len(l) == 1 && (d == nil || d.Type != schema.TypeSequence) {
 		return l[0], nil
 	}
 	return v, nil

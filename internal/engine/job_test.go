@@ -11,13 +11,13 @@ import (
 	"coreml/internal/fault"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
-	"coreml/internal/mlmodel"
 	"coreml/internal/testkit"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
 // nothing is what a file says of a function that it does not describe.
-var nothing = &mlmodel.Function{}
+var nothing = &schema.Function{}
 
 // eachBackend runs a test with the function as a program of the engine and of the reference.
 func eachBackend(t *testing.T, c backend.Config, function func(b builder) *graph.Function, test func(t *testing.T, p *program)) {

@@ -8,6 +8,7 @@ import (
 	"coreml/internal/graph"
 	"coreml/internal/lower"
 	"coreml/internal/mlmodel"
+	"coreml/schema"
 )
 
 // maker is how a backend of this package makes a program of a function, and readies it.
@@ -23,7 +24,7 @@ func load(m *mlmodel.Model, c backend.Config, mk maker) (_ backend.Program, err 
 	if err != nil {
 		return nil, err
 	}
-	d, err := m.Description.FunctionNamed(c.Function)
+	d, err := mlmodel.FunctionNamed(m.Description, c.Function)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func load(m *mlmodel.Model, c backend.Config, mk maker) (_ backend.Program, err 
 }
 
 // open makes a program of a function that a file describes. One that is not handed out is closed.
-func open(fn *graph.Function, d *mlmodel.Function, mk maker) (*program, error) {
+func open(fn *graph.Function, d *schema.Function, mk maker) (*program, error) {
 	f, err := newFeatures(fn, d)
 	if err != nil {
 		return nil, err

@@ -15,9 +15,9 @@ import (
 	"coreml/internal/eval"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
-	"coreml/internal/mlmodel"
 	"coreml/internal/passes"
 	"coreml/internal/testkit"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -148,7 +148,7 @@ func openGraph(fn *graph.Function, level cpu.Level, threads int) (*program, erro
 	fn = passes.Apply(fn)
 	p := newProgram(fn, level, backend.Config{Threads: threads})
 	var err error
-	if p.feats, err = newFeatures(fn, &mlmodel.Function{}); err != nil {
+	if p.feats, err = newFeatures(fn, &schema.Function{}); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"coreml/internal/mlmodel"
 	"coreml/internal/spec"
 	"coreml/internal/testkit"
+	"coreml/schema"
 )
 
 // evil is a name that would forge a second line, and colour it.
@@ -66,7 +67,7 @@ func TestErrorsQuoteNames(t *testing.T) {
 		}(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := lower.Graph(&mlmodel.Model{Spec: m, Description: &mlmodel.Description{}}, "")
+			_, err := lower.Graph(&mlmodel.Model{Spec: m, Description: &schema.Description{}}, "")
 			if err == nil {
 				t.Fatal("it is taken")
 			}

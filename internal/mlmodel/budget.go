@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"coreml/internal/spec"
+	"coreml/schema"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -59,13 +60,13 @@ var modelLayout = sync.OnceValue(func() *layout {
 
 // descriptionCost is what describing adds to a message of the named type.
 var descriptionCost = map[protoreflect.Name]int64{
-	"FeatureDescription":  nameSlot + int64(reflect.TypeFor[Feature]().Size()+reflect.TypeFor[TensorConstraint]().Size()+reflect.TypeFor[ImageConstraint]().Size()),
-	"FunctionDescription": nameSlot + int64(reflect.TypeFor[Function]().Size()),
-	"Model":               int64(reflect.TypeFor[Description]().Size() + reflect.TypeFor[PipelineStep]().Size()),
+	"FeatureDescription":  nameSlot + int64(reflect.TypeFor[schema.Feature]().Size()+reflect.TypeFor[schema.TensorConstraint]().Size()+reflect.TypeFor[schema.ImageConstraint]().Size()),
+	"FunctionDescription": nameSlot + int64(reflect.TypeFor[schema.Function]().Size()),
+	"Model":               int64(reflect.TypeFor[schema.Description]().Size() + reflect.TypeFor[schema.PipelineStep]().Size()),
 	"Shape":               int64(reflect.TypeFor[[]int]().Size()),
-	"SizeRange":           int64(reflect.TypeFor[Range]().Size()),
-	"ImageSize":           int64(reflect.TypeFor[ImageSize]().Size()),
-	"Value":               64 + int64(reflect.TypeFor[ClassLabels]().Size()), // maybe a class label
+	"SizeRange":           int64(reflect.TypeFor[schema.Range]().Size()),
+	"schema.ImageSize":    int64(reflect.TypeFor[schema.ImageSize]().Size()),
+	"Value":               64 + int64(reflect.TypeFor[schema.ClassLabels]().Size()), // maybe a class label
 }
 
 func makeLayout(t protoreflect.MessageType, done map[protoreflect.FullName]*layout) *layout {

@@ -6,6 +6,7 @@ import (
 
 	"coreml/internal/fault"
 	"coreml/internal/spec"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -25,8 +26,8 @@ func modelType(m *spec.Model) string {
 
 // describe reads the description of a model whose messages do not nest deeper
 // than maxDepth. The result shares strings and labels with m.
-func describe(m *spec.Model) (*Description, error) {
-	d := &Description{
+func describe(m *spec.Model) (*schema.Description, error) {
+	d := &schema.Description{
 		SpecVersion: int(m.GetSpecificationVersion()),
 		ModelType:   modelType(m),
 		IsUpdatable: m.GetIsUpdatable(),
@@ -41,7 +42,7 @@ func describe(m *spec.Model) (*Description, error) {
 		return nil, err
 	}
 	if program := m.GetMlProgram(); program != nil {
-		if err := d.addFunctions(m.GetDescription(), program); err != nil {
+		if err := addFunctions(d, m.GetDescription(), program); err != nil {
 			return nil, err
 		}
 	}
@@ -54,8 +55,8 @@ func describe(m *spec.Model) (*Description, error) {
 	return d, nil
 }
 
-func describeMetadata(m *spec.Metadata) Metadata {
-	return Metadata{
+func describeMetadata(m *spec.Metadata) schema.Metadata {
+	return schema.Metadata{
 		ShortDescription: m.GetShortDescription(),
 		Version:          m.GetVersionString(),
 		Author:           m.GetAuthor(),
@@ -73,7 +74,7 @@ type functionInterface interface {
 	GetPredictedProbabilitiesName() string
 }
 
-func describeFunction(s functionInterface) (f Function, err error) {
+func describeFunction(s functionInterface) (f schema.Function, err error) {
 	f.PredictedFeatureName = s.GetPredictedFeatureName()
 	f.PredictedProbabilitiesName = s.GetPredictedProbabilitiesName()
 	if f.Inputs, err = describeFeatures(roleInput, s.GetInput()); err != nil {
@@ -91,7 +92,7 @@ const defaultFunction = "main"
 
 // addFunctions describes the functions of a program, and makes the default one
 // the interface of the model.
-func (d *Description) addFunctions(s *spec.ModelDescription, program *spec.Program) error {
+func addFunctions(d *schema.Description, s *spec.ModelDescription, program *spec.Program) error {
 	if len(s.GetFunctions()) == 0 {
 		d.Function.Name = defaultFunction
 		if program.GetFunctions()[defaultFunction] == nil && len(program.GetFunctions()) == 1 {
@@ -99,8 +100,8 @@ func (d *Description) addFunctions(s *spec.ModelDescription, program *spec.Progr
 				d.Function.Name = name
 			}
 		}
-		d.Function.describeProgram(program)
-		d.Functions = []Function{d.Function}
+		describeProgram(&d.Function, program)
+		d.Functions = []schema.Function{d.Function}
 		return nil
 	}
 	names := make(map[string]bool, len(s.GetFunctions()))
@@ -114,11 +115,11 @@ func (d *Description) addFunctions(s *spec.ModelDescription, program *spec.Progr
 			return at("function "+fault.Quote(described.GetName()), err)
 		}
 		f.Name = described.GetName()
-		f.describeProgram(program)
+		describeProgram(&f, program)
 		d.Functions = append(d.Functions, f)
 	}
 	name := s.GetDefaultFunctionName()
-	i := slices.IndexFunc(d.Functions, func(f Function) bool { return f.Name == name })
+	i := slices.IndexFunc(d.Functions, func(f schema.Function) bool { return f.Name == name })
 	if i < 0 {
 		return invalid("description", "default function "+fault.Quote(name)+" is not described", fault.OneOf(functionNames(d.Functions)))
 	}
@@ -126,7 +127,7 @@ func (d *Description) addFunctions(s *spec.ModelDescription, program *spec.Progr
 	return nil
 }
 
-func functionNames(functions []Function) []string {
+func functionNames(functions []schema.Function) []string {
 	names := make([]string, len(functions))
 	for i, f := range functions {
 		names[i] = f.Name
@@ -135,7 +136,7 @@ func functionNames(functions []Function) []string {
 }
 
 // describeProgram adds what only the program knows about its function.
-func (f *Function) describeProgram(program *spec.Program) {
+func describeProgram(f *schema.Function, program *spec.Program) {
 	function := program.GetFunctions()[f.Name]
 	f.Opset = function.GetOpset()
 	if block := function.GetBlockSpecializations()[f.Opset]; block != nil {
@@ -151,8 +152,8 @@ const (
 	roleTraining = "training input"
 )
 
-func describeFeatures(role string, s []*spec.FeatureDescription) ([]Feature, error) {
-	features := make([]Feature, 0, len(s))
+func describeFeatures(role string, s []*spec.FeatureDescription) ([]schema.Feature, error) {
+	features := make([]schema.Feature, 0, len(s))
 	names := make(map[string]bool, len(s))
 	for _, feature := range s {
 		// A function may return one value twice, under one name.
@@ -169,29 +170,29 @@ func describeFeatures(role string, s []*spec.FeatureDescription) ([]Feature, err
 	return features, nil
 }
 
-func describeFeature(s *spec.FeatureDescription) (f Feature, err error) {
-	f = Feature{Name: s.GetName(), ShortDescription: s.GetShortDescription(), Optional: s.GetType().GetIsOptional()}
+func describeFeature(s *spec.FeatureDescription) (f schema.Feature, err error) {
+	f = schema.Feature{Name: s.GetName(), ShortDescription: s.GetShortDescription(), Optional: s.GetType().GetIsOptional()}
 	switch t := s.GetType().GetType().(type) {
 	case *spec.FeatureType_Int64Type:
-		f.Type = TypeInt64
+		f.Type = schema.TypeInt64
 	case *spec.FeatureType_DoubleType:
-		f.Type = TypeDouble
+		f.Type = schema.TypeDouble
 	case *spec.FeatureType_StringType:
-		f.Type = TypeString
+		f.Type = schema.TypeString
 	case *spec.FeatureType_ImageType:
-		f.Type = TypeImage
+		f.Type = schema.TypeImage
 		f.Image, err = describeImage(t.ImageType)
 	case *spec.FeatureType_MultiArrayType:
-		f.Type = TypeTensor
+		f.Type = schema.TypeTensor
 		f.Tensor, err = describeTensor(t.MultiArrayType)
 	case *spec.FeatureType_StateType:
-		f.Type = TypeState
+		f.Type = schema.TypeState
 		f.Tensor, err = describeTensor(t.StateType.GetArrayType())
 	case *spec.FeatureType_DictionaryType:
-		f.Type = TypeDictionary
+		f.Type = schema.TypeDictionary
 		f.Dictionary = describeDictionary(t.DictionaryType)
 	case *spec.FeatureType_SequenceType:
-		f.Type = TypeSequence
+		f.Type = schema.TypeSequence
 		f.Sequence, err = describeSequence(t.SequenceType)
 	}
 	return f, err
@@ -205,8 +206,8 @@ var arrayDTypes = map[spec.ArrayFeatureType_ArrayDataType]tensor.DType{
 	spec.ArrayFeatureType_INT8:    tensor.Int8,
 }
 
-func describeTensor(s *spec.ArrayFeatureType) (*TensorConstraint, error) {
-	t := &TensorConstraint{DType: arrayDTypes[s.GetDataType()]}
+func describeTensor(s *spec.ArrayFeatureType) (*schema.TensorConstraint, error) {
+	t := &schema.TensorConstraint{DType: arrayDTypes[s.GetDataType()]}
 	var err error
 	if t.Shape, err = shape(s.GetShape()); err != nil {
 		return nil, err
@@ -221,7 +222,7 @@ func describeTensor(s *spec.ArrayFeatureType) (*TensorConstraint, error) {
 		t.EnumeratedShapes = append(t.EnumeratedShapes, dims)
 	}
 	ranges := s.GetShapeRange().GetSizeRanges()
-	t.ShapeRange = makeList[Range](len(ranges))
+	t.ShapeRange = makeList[schema.Range](len(ranges))
 	for _, size := range ranges {
 		r, err := describeRange(size)
 		if err != nil {
@@ -233,15 +234,15 @@ func describeTensor(s *spec.ArrayFeatureType) (*TensorConstraint, error) {
 	return t, nil
 }
 
-func defaultValue(s *spec.ArrayFeatureType) *Number {
-	var n Number
+func defaultValue(s *spec.ArrayFeatureType) *schema.Number {
+	var n schema.Number
 	switch v := s.GetDefaultOptionalValue().(type) {
 	case *spec.ArrayFeatureType_IntDefaultValue:
-		n = Number(v.IntDefaultValue)
+		n = schema.Number(v.IntDefaultValue)
 	case *spec.ArrayFeatureType_FloatDefaultValue:
-		n = Number(v.FloatDefaultValue)
+		n = schema.Number(v.FloatDefaultValue)
 	case *spec.ArrayFeatureType_DoubleDefaultValue:
-		n = Number(v.DoubleDefaultValue)
+		n = schema.Number(v.DoubleDefaultValue)
 	default:
 		return nil
 	}
@@ -274,22 +275,22 @@ func size(n int64) (int, error) {
 	return int(n), nil
 }
 
-func describeRange(s *spec.SizeRange) (Range, error) {
+func describeRange(s *spec.SizeRange) (schema.Range, error) {
 	if s.GetLowerBound() > maxSize {
-		return Range{}, invalid("", fmt.Sprintf("lower bound %d", s.GetLowerBound()), "0 to 2^40")
+		return schema.Range{}, invalid("", fmt.Sprintf("lower bound %d", s.GetLowerBound()), "0 to 2^40")
 	}
-	r := Range{Lower: int(s.GetLowerBound()), Upper: Unbounded}
+	r := schema.Range{Lower: int(s.GetLowerBound()), Upper: schema.Unbounded}
 	// A bound beyond any size that can exist bounds nothing.
 	if upper := s.GetUpperBound(); upper >= 0 && upper <= maxSize {
 		r.Upper = int(upper)
 		if r.Upper < r.Lower {
-			return Range{}, invalid("", fmt.Sprintf("range %d to %d", r.Lower, r.Upper), "the lower bound first")
+			return schema.Range{}, invalid("", fmt.Sprintf("range %d to %d", r.Lower, r.Upper), "the lower bound first")
 		}
 	}
 	return r, nil
 }
 
-func describeOptionalRange(s *spec.SizeRange) (*Range, error) {
+func describeOptionalRange(s *spec.SizeRange) (*schema.Range, error) {
 	if s == nil {
 		return nil, nil
 	}
@@ -305,8 +306,8 @@ func makeList[T any](n int) []T {
 	return make([]T, 0, n)
 }
 
-func describeImage(s *spec.ImageFeatureType) (i *ImageConstraint, err error) {
-	i = new(ImageConstraint)
+func describeImage(s *spec.ImageFeatureType) (i *schema.ImageConstraint, err error) {
+	i = new(schema.ImageConstraint)
 	if i.Width, err = size(s.GetWidth()); err != nil {
 		return nil, err
 	}
@@ -317,12 +318,12 @@ func describeImage(s *spec.ImageFeatureType) (i *ImageConstraint, err error) {
 		i.ColorSpace = c.String()
 	}
 	sizes := s.GetEnumeratedSizes().GetSizes()
-	i.EnumeratedSizes = makeList[ImageSize](len(sizes))
+	i.EnumeratedSizes = makeList[schema.ImageSize](len(sizes))
 	for _, enumerated := range sizes {
 		if enumerated.GetWidth() > maxSize || enumerated.GetHeight() > maxSize {
 			return nil, invalid("", "enumerated image size", "0 to 2^40")
 		}
-		i.EnumeratedSizes = append(i.EnumeratedSizes, ImageSize{int(enumerated.GetWidth()), int(enumerated.GetHeight())})
+		i.EnumeratedSizes = append(i.EnumeratedSizes, schema.ImageSize{Width: int(enumerated.GetWidth()), Height: int(enumerated.GetHeight())})
 	}
 	if r := s.GetImageSizeRange(); r != nil {
 		if i.WidthRange, err = describeOptionalRange(r.GetWidthRange()); err != nil {
@@ -335,23 +336,23 @@ func describeImage(s *spec.ImageFeatureType) (i *ImageConstraint, err error) {
 	return i, nil
 }
 
-func describeDictionary(s *spec.DictionaryFeatureType) *DictionaryConstraint {
+func describeDictionary(s *spec.DictionaryFeatureType) *schema.DictionaryConstraint {
 	switch s.GetKeyType().(type) {
 	case *spec.DictionaryFeatureType_Int64KeyType:
-		return &DictionaryConstraint{KeyType: TypeInt64}
+		return &schema.DictionaryConstraint{KeyType: schema.TypeInt64}
 	case *spec.DictionaryFeatureType_StringKeyType:
-		return &DictionaryConstraint{KeyType: TypeString}
+		return &schema.DictionaryConstraint{KeyType: schema.TypeString}
 	}
-	return &DictionaryConstraint{}
+	return &schema.DictionaryConstraint{}
 }
 
-func describeSequence(s *spec.SequenceFeatureType) (*SequenceConstraint, error) {
-	q := new(SequenceConstraint)
+func describeSequence(s *spec.SequenceFeatureType) (*schema.SequenceConstraint, error) {
+	q := new(schema.SequenceConstraint)
 	switch s.GetType().(type) {
 	case *spec.SequenceFeatureType_Int64Type:
-		q.ElementType = TypeInt64
+		q.ElementType = schema.TypeInt64
 	case *spec.SequenceFeatureType_StringType:
-		q.ElementType = TypeString
+		q.ElementType = schema.TypeString
 	}
 	var err error
 	q.SizeRange, err = describeOptionalRange(s.GetSizeRange())

@@ -8,18 +8,19 @@ import (
 	"testing"
 
 	"coreml/internal/spec"
+	"coreml/schema"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 func TestNumberMarshalsEveryValue(t *testing.T) {
-	for n, want := range map[Number]string{
-		Number(math.NaN()):   `"NaN"`,
-		Number(math.Inf(1)):  `"Infinity"`,
-		Number(math.Inf(-1)): `"-Infinity"`,
-		0.25:                 `0.25`,
-		-1e300:               `-1e+300`,
-		2147483647:           `2.147483647e+09`,
+	for n, want := range map[schema.Number]string{
+		schema.Number(math.NaN()):   `"NaN"`,
+		schema.Number(math.Inf(1)):  `"Infinity"`,
+		schema.Number(math.Inf(-1)): `"-Infinity"`,
+		0.25:                        `0.25`,
+		-1e300:                      `-1e+300`,
+		2147483647:                  `2.147483647e+09`,
 	} {
 		got, err := json.Marshal(n)
 		if err != nil || string(got) != want {
@@ -78,7 +79,7 @@ func TestUnboundedRanges(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if diff := cmp.Diff([]Range{{3, Unbounded}}, d.Inputs[0].Tensor.ShapeRange); diff != "" {
+		if diff := cmp.Diff([]schema.Range{{Lower: 3, Upper: schema.Unbounded}}, d.Inputs[0].Tensor.ShapeRange); diff != "" {
 			t.Errorf("upper bound %d (-want +got)\n%s", upper, diff)
 		}
 	}
@@ -119,11 +120,11 @@ func TestFunctions(t *testing.T) {
 		t.Errorf("default is %q of opset %q, of %d functions", d.Name, d.Opset, len(d.Functions))
 	}
 	for name, want := range map[string]string{"": "b", "a": "a", "b": "b"} {
-		if f, err := d.FunctionNamed(name); err != nil || f.Name != want {
+		if f, err := FunctionNamed(d, name); err != nil || f.Name != want {
 			t.Errorf("function %q: %v, %v", name, f, err)
 		}
 	}
-	if _, err := d.FunctionNamed("c"); err == nil || !strings.Contains(err.Error(), `want one of "a" "b"`) {
+	if _, err := FunctionNamed(d, "c"); err == nil || !strings.Contains(err.Error(), `want one of "a" "b"`) {
 		t.Errorf("function c: got %v, want the names that there are", err)
 	}
 	for name, m := range map[string]*spec.Model{
@@ -156,12 +157,12 @@ func listValue(values ...*spec.Value) *spec.Value {
 func TestProgramLabels(t *testing.T) {
 	for name, c := range map[string]struct {
 		classes *spec.Value
-		want    *ClassLabels
+		want    *schema.ClassLabels
 	}{
-		"strings":           {stringValue("a", "b"), &ClassLabels{Strings: []string{"a", "b"}}},
-		"list of strings":   {listValue(stringValue("a"), stringValue("b")), &ClassLabels{Strings: []string{"a", "b"}}},
-		"integers":          {intValue(1, -2), &ClassLabels{Int64s: []int64{1, -2}}},
-		"list of integers":  {listValue(intValue(1), intValue(-2)), &ClassLabels{Int64s: []int64{1, -2}}},
+		"strings":           {stringValue("a", "b"), &schema.ClassLabels{Strings: []string{"a", "b"}}},
+		"list of strings":   {listValue(stringValue("a"), stringValue("b")), &schema.ClassLabels{Strings: []string{"a", "b"}}},
+		"integers":          {intValue(1, -2), &schema.ClassLabels{Int64s: []int64{1, -2}}},
+		"list of integers":  {listValue(intValue(1), intValue(-2)), &schema.ClassLabels{Int64s: []int64{1, -2}}},
 		"mixed":             {listValue(stringValue("a"), intValue(1)), nil},
 		"mixed, turned":     {listValue(intValue(1), stringValue("a")), nil},
 		"not scalars":       {listValue(stringValue("a", "b")), nil},
@@ -210,7 +211,7 @@ func TestOverlays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Metadata{Author: "outside", License: "inside", Version: "2", UserDefined: map[string]string{"k": "v"}}
+	want := schema.Metadata{Author: "outside", License: "inside", Version: "2", UserDefined: map[string]string{"k": "v"}}
 	if diff := cmp.Diff(want, d.Metadata); diff != "" {
 		t.Errorf("metadata (-want +got)\n%s", diff)
 	}

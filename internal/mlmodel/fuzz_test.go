@@ -52,7 +52,7 @@ func openInMemory(t *testing.T, fsys fstest.MapFS, name string, size int) {
 		t.Errorf("description: %v", err)
 	}
 	for _, f := range m.Description.Functions {
-		if _, err := m.Description.FunctionNamed(f.Name); err != nil {
+		if _, err := FunctionNamed(m.Description, f.Name); err != nil {
 			t.Error(err)
 		}
 	}

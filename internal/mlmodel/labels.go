@@ -5,11 +5,12 @@ import (
 	"slices"
 
 	"coreml/internal/spec"
+	"coreml/schema"
 )
 
 // classLabels are the labels that a classifier carries beside its parameters.
 // Those of a program are in the program, those of a pipeline in its models.
-func classLabels(m *spec.Model) *ClassLabels {
+func classLabels(m *spec.Model) *schema.ClassLabels {
 	type labelled interface{ GetStringClassLabels() *spec.StringVector }
 	var classifier labelled
 	switch t := m.GetType().(type) {
@@ -31,11 +32,11 @@ func classLabels(m *spec.Model) *ClassLabels {
 		return nil
 	}
 	if v := classifier.GetStringClassLabels().GetVector(); len(v) > 0 {
-		return &ClassLabels{Strings: v}
+		return &schema.ClassLabels{Strings: v}
 	}
 	if c, ok := classifier.(interface{ GetInt64ClassLabels() *spec.Int64Vector }); ok {
 		if v := c.GetInt64ClassLabels().GetVector(); len(v) > 0 {
-			return &ClassLabels{Int64s: v}
+			return &schema.ClassLabels{Int64s: v}
 		}
 	}
 	return nil
@@ -43,7 +44,7 @@ func classLabels(m *spec.Model) *ClassLabels {
 
 // programLabels are the classes of the first classify operation of a block, or
 // nil when there is none or its classes are computed.
-func programLabels(block *spec.Block) *ClassLabels {
+func programLabels(block *spec.Block) *schema.ClassLabels {
 	i := slices.IndexFunc(block.GetOperations(), func(op *spec.Operation) bool { return op.GetType() == "classify" })
 	if i < 0 {
 		return nil
@@ -69,13 +70,13 @@ func constant(block *spec.Block, name string) *spec.Value {
 }
 
 // valueLabels reads a list of scalars or a tensor of labels.
-func valueLabels(v *spec.Value) *ClassLabels {
+func valueLabels(v *spec.Value) *schema.ClassLabels {
 	immediate := v.GetImmediateValue()
 	if immediate.GetList() == nil {
 		return tensorLabels(immediate.GetTensor())
 	}
 	values := immediate.GetList().GetValues()
-	all := new(ClassLabels)
+	all := new(schema.ClassLabels)
 	for _, value := range values {
 		one := tensorLabels(value.GetImmediateValue().GetTensor())
 		switch {
@@ -92,18 +93,18 @@ func valueLabels(v *spec.Value) *ClassLabels {
 	return all
 }
 
-func tensorLabels(t *spec.TensorValue) *ClassLabels {
+func tensorLabels(t *spec.TensorValue) *schema.ClassLabels {
 	switch v := t.GetValue().(type) {
 	case *spec.TensorValue_Strings:
-		return &ClassLabels{Strings: v.Strings.GetValues()}
+		return &schema.ClassLabels{Strings: v.Strings.GetValues()}
 	case *spec.TensorValue_LongInts:
-		return &ClassLabels{Int64s: v.LongInts.GetValues()}
+		return &schema.ClassLabels{Int64s: v.LongInts.GetValues()}
 	case *spec.TensorValue_Ints:
 		wide := make([]int64, len(v.Ints.GetValues()))
 		for i, n := range v.Ints.GetValues() {
 			wide[i] = int64(n)
 		}
-		return &ClassLabels{Int64s: wide}
+		return &schema.ClassLabels{Int64s: wide}
 	}
 	return nil
 }
@@ -121,13 +122,13 @@ func pipelineOf(m *spec.Model) *spec.Pipeline {
 	return nil
 }
 
-func describePipeline(p *spec.Pipeline) ([]PipelineStep, error) {
+func describePipeline(p *spec.Pipeline) ([]schema.PipelineStep, error) {
 	if len(p.GetModels()) == 0 {
 		return nil, nil
 	}
-	steps := make([]PipelineStep, 0, len(p.GetModels()))
+	steps := make([]schema.PipelineStep, 0, len(p.GetModels()))
 	for i, m := range p.GetModels() {
-		step := PipelineStep{}
+		step := schema.PipelineStep{}
 		if i < len(p.GetNames()) {
 			step.Name = p.GetNames()[i]
 		}
@@ -141,7 +142,7 @@ func describePipeline(p *spec.Pipeline) ([]PipelineStep, error) {
 }
 
 // lastLabels are the labels of the classifier that ends a pipeline.
-func lastLabels(steps []PipelineStep) *ClassLabels {
+func lastLabels(steps []schema.PipelineStep) *schema.ClassLabels {
 	for _, step := range slices.Backward(steps) {
 		if step.Description.ClassLabels != nil {
 			return step.Description.ClassLabels

@@ -20,6 +20,7 @@ import (
 
 	"coreml/internal/fault"
 	"coreml/internal/spec"
+	"coreml/schema"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -31,7 +32,7 @@ const newestVersion = 10
 // Its methods may be called concurrently, except for Close.
 type Model struct {
 	Spec        *spec.Model
-	Description *Description
+	Description *schema.Description
 	// Kind is the type of the model as the schema spells it, for instance
 	// mlProgram, neuralNetworkClassifier or pipeline.
 	Kind string
@@ -54,7 +55,7 @@ type Model struct {
 func Open(name string) (*Model, error) { return open(name, true) }
 
 // Describe reads the description of a model, whose weights may be absent.
-func Describe(name string) (*Description, error) {
+func Describe(name string) (*schema.Description, error) {
 	m, err := open(name, false)
 	if err != nil {
 		return nil, err

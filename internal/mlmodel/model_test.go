@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 
 	"coreml/internal/spec"
+	"coreml/schema"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -178,39 +179,39 @@ func feature(t *spec.FeatureType) *spec.FeatureDescription {
 func TestRarerFeatures(t *testing.T) {
 	size := &spec.SizeRange{LowerBound: 1, UpperBound: 4}
 	optional := func(a *spec.ArrayFeatureType) *spec.FeatureDescription { return arrayFeature("x", a) }
-	one := Number(1)
+	one := schema.Number(1)
 	for name, c := range map[string]struct {
 		feature *spec.FeatureDescription
-		want    Feature
+		want    schema.Feature
 	}{
 		"sequence of strings": {
 			feature(&spec.FeatureType{Type: &spec.FeatureType_SequenceType{SequenceType: &spec.SequenceFeatureType{
 				Type: &spec.SequenceFeatureType_StringType{}, SizeRange: size}}}),
-			Feature{Type: TypeSequence, Sequence: &SequenceConstraint{TypeString, &Range{1, 4}}},
+			schema.Feature{Type: schema.TypeSequence, Sequence: &schema.SequenceConstraint{ElementType: schema.TypeString, SizeRange: &schema.Range{Lower: 1, Upper: 4}}},
 		},
 		"sequence of integers": {
 			feature(&spec.FeatureType{Type: &spec.FeatureType_SequenceType{SequenceType: &spec.SequenceFeatureType{
 				Type: &spec.SequenceFeatureType_Int64Type{}}}}),
-			Feature{Type: TypeSequence, Sequence: &SequenceConstraint{TypeInt64, nil}},
+			schema.Feature{Type: schema.TypeSequence, Sequence: &schema.SequenceConstraint{ElementType: schema.TypeInt64}},
 		},
 		"dictionary of integers": {
 			feature(&spec.FeatureType{Type: &spec.FeatureType_DictionaryType{DictionaryType: &spec.DictionaryFeatureType{
 				KeyType: &spec.DictionaryFeatureType_Int64KeyType{}}}}),
-			Feature{Type: TypeDictionary, Dictionary: &DictionaryConstraint{TypeInt64}},
+			schema.Feature{Type: schema.TypeDictionary, Dictionary: &schema.DictionaryConstraint{KeyType: schema.TypeInt64}},
 		},
 		"dictionary of unknown keys": {
 			feature(&spec.FeatureType{Type: &spec.FeatureType_DictionaryType{DictionaryType: &spec.DictionaryFeatureType{}}}),
-			Feature{Type: TypeDictionary, Dictionary: &DictionaryConstraint{}},
+			schema.Feature{Type: schema.TypeDictionary, Dictionary: &schema.DictionaryConstraint{}},
 		},
 		"integer default": {
 			optional(&spec.ArrayFeatureType{DefaultOptionalValue: &spec.ArrayFeatureType_IntDefaultValue{IntDefaultValue: 1}}),
-			Feature{Type: TypeTensor, Tensor: &TensorConstraint{Default: &one}},
+			schema.Feature{Type: schema.TypeTensor, Tensor: &schema.TensorConstraint{Default: &one}},
 		},
 		"double default": {
 			optional(&spec.ArrayFeatureType{DefaultOptionalValue: &spec.ArrayFeatureType_DoubleDefaultValue{DoubleDefaultValue: 1}}),
-			Feature{Type: TypeTensor, Tensor: &TensorConstraint{Default: &one}},
+			schema.Feature{Type: schema.TypeTensor, Tensor: &schema.TensorConstraint{Default: &one}},
 		},
-		"integer": {feature(&spec.FeatureType{Type: &spec.FeatureType_Int64Type{}, IsOptional: true}), Feature{Type: TypeInt64, Optional: true}},
+		"integer": {feature(&spec.FeatureType{Type: &spec.FeatureType_Int64Type{}, IsOptional: true}), schema.Feature{Type: schema.TypeInt64, Optional: true}},
 	} {
 		got, err := describeFeature(c.feature)
 		c.want.Name = "x"
@@ -223,7 +224,7 @@ func TestRarerFeatures(t *testing.T) {
 func TestClassLabelsOfEveryClassifier(t *testing.T) {
 	strs := &spec.StringVector{Vector: []string{"a", "b"}}
 	ints := &spec.Int64Vector{Vector: []int64{1, 2}}
-	wantStrings, wantInts := &ClassLabels{Strings: strs.Vector}, &ClassLabels{Int64s: ints.Vector}
+	wantStrings, wantInts := &schema.ClassLabels{Strings: strs.Vector}, &schema.ClassLabels{Int64s: ints.Vector}
 	neural := func(c *spec.NeuralNetworkClassifier) *spec.Model {
 		return &spec.Model{Type: &spec.Model_NeuralNetworkClassifier{NeuralNetworkClassifier: c}}
 	}
@@ -231,7 +232,7 @@ func TestClassLabelsOfEveryClassifier(t *testing.T) {
 	pipeline := &spec.PipelineClassifier{Pipeline: &spec.Pipeline{Models: []*spec.Model{withStrings, described()}, Names: []string{"first"}}}
 	for name, c := range map[string]struct {
 		model *spec.Model
-		want  *ClassLabels
+		want  *schema.ClassLabels
 	}{
 		"neural network": {withStrings, wantStrings},
 		"no labels":      {neural(&spec.NeuralNetworkClassifier{}), nil},

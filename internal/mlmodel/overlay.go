@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"coreml/internal/fault"
+	"coreml/schema"
 )
 
 // Xcode keeps what is edited in a package beside the model file, in JSON files
@@ -34,7 +35,7 @@ type interfaceWords struct {
 }
 
 // applyOverlays puts the words of the package's overlays into d.
-func applyOverlays(t *tree, m *manifest, d *Description) error {
+func applyOverlays(t *tree, m *manifest, d *schema.Description) error {
 	var metadata metadataWords
 	if err := readOverlay(t, m, metadataOverlay, &metadata); err != nil {
 		return err
@@ -89,7 +90,7 @@ func decodeOverlay(t *tree, name string, words any) error {
 	return nil
 }
 
-func (w *metadataWords) apply(m *Metadata) {
+func (w *metadataWords) apply(m *schema.Metadata) {
 	set := func(dst *string, src *string) {
 		if src != nil {
 			*dst = *src
@@ -104,14 +105,14 @@ func (w *metadataWords) apply(m *Metadata) {
 	}
 }
 
-func (w *interfaceWords) apply(d *Description) {
+func (w *interfaceWords) apply(d *schema.Description) {
 	w.Inputs.apply(d.Inputs)
 	w.Outputs.apply(d.Outputs)
 	w.States.apply(d.States)
 	w.TrainingInputs.apply(d.TrainingInputs)
 }
 
-func (w featureWords) apply(features []Feature) {
+func (w featureWords) apply(features []schema.Feature) {
 	for i := range features {
 		if words, ok := w[features[i].Name]; ok && words.ShortDescription != "" {
 			features[i].ShortDescription = words.ShortDescription

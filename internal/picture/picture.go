@@ -9,7 +9,7 @@ import (
 	"math"
 
 	"coreml/internal/fault"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 
 	"golang.org/x/image/draw"
@@ -20,7 +20,7 @@ import (
 // of the nearest that it allows, and scaled. Alpha is left out: the colours are
 // those beneath it. They become gray by Rec. 601, and have 8 bits as in Core ML's
 // pixel buffers; only GRAYSCALE_FLOAT16 keeps what an image holds beyond them.
-func ToTensor(img image.Image, c *mlmodel.ImageConstraint) (*tensor.Tensor, error) {
+func ToTensor(img image.Image, c *schema.ImageConstraint) (*tensor.Tensor, error) {
 	if err := Check(img); err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func grays(dst []float32, img image.Image, fine bool) {
 // FromTensor makes an image of a result of shape [1, 3, H, W] or [1, 1, H, W]:
 // *image.NRGBA or *image.Gray, rounded and limited to 0 … 255; for
 // GRAYSCALE_FLOAT16 a tensor [H, W], since no image type holds its values.
-func FromTensor(data []float32, shape []int, c *mlmodel.ImageConstraint) (any, error) {
+func FromTensor(data []float32, shape []int, c *schema.ImageConstraint) (any, error) {
 	want := 3
 	if c.ColorSpace == "GRAYSCALE" || c.ColorSpace == "GRAYSCALE_FLOAT16" {
 		want = 1

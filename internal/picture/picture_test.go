@@ -9,16 +9,16 @@ import (
 	"testing"
 
 	"coreml/internal/fault"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
-func constraint(space string, w, h int) *mlmodel.ImageConstraint {
-	return &mlmodel.ImageConstraint{ColorSpace: space, Width: w, Height: h}
+func constraint(space string, w, h int) *schema.ImageConstraint {
+	return &schema.ImageConstraint{ColorSpace: space, Width: w, Height: h}
 }
 
 // first are the values of the first pixel.
-func first(t *testing.T, img image.Image, c *mlmodel.ImageConstraint) []float32 {
+func first(t *testing.T, img image.Image, c *schema.ImageConstraint) []float32 {
 	t.Helper()
 	x, err := ToTensor(img, c)
 	if err != nil {
@@ -137,11 +137,11 @@ func TestEightBitsAreExact(t *testing.T) {
 // TestNearestSize: the allowed size that differs least.
 func TestNearestSize(t *testing.T) {
 	enum := constraint("RGB", 16, 16)
-	enum.EnumeratedSizes = []mlmodel.ImageSize{{Width: 16, Height: 16}, {Width: 8, Height: 8}, {Width: 64, Height: 32}}
+	enum.EnumeratedSizes = []schema.ImageSize{{Width: 16, Height: 16}, {Width: 8, Height: 8}, {Width: 64, Height: 32}}
 	ranged := constraint("RGB", 16, 16)
-	ranged.WidthRange, ranged.HeightRange = &mlmodel.Range{Lower: 16, Upper: 96}, &mlmodel.Range{Lower: 8, Upper: mlmodel.Unbounded}
+	ranged.WidthRange, ranged.HeightRange = &schema.Range{Lower: 16, Upper: 96}, &schema.Range{Lower: 8, Upper: schema.Unbounded}
 	for _, c := range []struct {
-		c          *mlmodel.ImageConstraint
+		c          *schema.ImageConstraint
 		w, h, x, y int
 	}{
 		{enum, 70, 35, 64, 32}, {enum, 16, 16, 16, 16}, {enum, 8, 8, 8, 8}, {enum, 64, 32, 64, 32}, {enum, 1, 1, 8, 8}, {enum, 20, 20, 16, 16},
@@ -159,7 +159,7 @@ func TestNearestSize(t *testing.T) {
 			t.Errorf("%d × %d is allowed: %v, want %v of %s", c.w, c.h, got, want, Wants(c.c))
 		}
 	}
-	for c, want := range map[*mlmodel.ImageConstraint]string{
+	for c, want := range map[*schema.ImageConstraint]string{
 		enum: "an image, RGB, 16 × 16 or 8 × 8 or 64 × 32", ranged: "an image, RGB, 16…96 × 8…", constraint("", 5, 6): "an image, 5 × 6"} {
 		if got := Wants(c); got != want {
 			t.Errorf("wants %q, want %q", got, want)
@@ -189,7 +189,7 @@ func TestImagesWithoutPixels(t *testing.T) {
 		&image.RGBA{Rect: r, Stride: math.MinInt, Pix: make([]byte, 1000)}, &image.RGBA{Rect: r, Stride: math.MaxInt, Pix: make([]byte, 1000)},
 		&image.RGBA{Rect: image.Rectangle{Min: image.Pt(math.MinInt, 0), Max: image.Pt(math.MaxInt, 1)}},
 	} {
-		for _, c := range []*mlmodel.ImageConstraint{constraint("RGB", 12, 8), constraint("GRAYSCALE", 5, 5)} {
+		for _, c := range []*schema.ImageConstraint{constraint("RGB", 12, 8), constraint("GRAYSCALE", 5, 5)} {
 			if _, err := ToTensor(img, c); !errors.Is(err, fault.Schema) {
 				t.Errorf("%T: %v, want %v", img, err, fault.Schema)
 			}

@@ -4,23 +4,23 @@ import (
 	"fmt"
 	"strings"
 
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 )
 
 // Allows reports whether a constraint takes images of a size as they are. One that
 // says nothing of sizes does.
-func Allows(c *mlmodel.ImageConstraint, w, h int) bool {
+func Allows(c *schema.ImageConstraint, w, h int) bool {
 	nw, nh := nearest(c, w, h)
 	return nw == w && nh == h || nw <= 0 || nh <= 0
 }
 
 // nearest is the allowed size that differs least from w × h, in width and height added up.
-func nearest(c *mlmodel.ImageConstraint, w, h int) (int, int) {
+func nearest(c *schema.ImageConstraint, w, h int) (int, int) {
 	if len(c.EnumeratedSizes) == 0 {
 		return clamp(w, c.Width, c.WidthRange), clamp(h, c.Height, c.HeightRange)
 	}
-	differ := func(s mlmodel.ImageSize) int { return distance(s.Width, w) + distance(s.Height, h) }
-	best := mlmodel.ImageSize{Width: c.Width, Height: c.Height} // the default is allowed too
+	differ := func(s schema.ImageSize) int { return distance(s.Width, w) + distance(s.Height, h) }
+	best := schema.ImageSize{Width: c.Width, Height: c.Height} // the default is allowed too
 	for _, s := range c.EnumeratedSizes {
 		if best.Width <= 0 || best.Height <= 0 || differ(s) < differ(best) {
 			best = s
@@ -32,12 +32,12 @@ func nearest(c *mlmodel.ImageConstraint, w, h int) (int, int) {
 func distance(a, b int) int { return max(a-b, b-a) }
 
 // clamp is the number nearest to n in a range, or without one the only number.
-func clamp(n, only int, r *mlmodel.Range) int {
+func clamp(n, only int, r *schema.Range) int {
 	if r == nil {
 		return only
 	}
 	n = max(n, r.Lower)
-	if r.Upper != mlmodel.Unbounded {
+	if r.Upper != schema.Unbounded {
 		n = min(n, r.Upper)
 	}
 	return n
@@ -47,7 +47,7 @@ func clamp(n, only int, r *mlmodel.Range) int {
 const maxListed = 8
 
 // Wants says what a constraint takes: "an image, RGB, 16…96 × 16…96".
-func Wants(c *mlmodel.ImageConstraint) string {
+func Wants(c *schema.ImageConstraint) string {
 	text := "an image, "
 	if c.ColorSpace != "" {
 		text += c.ColorSpace + ", "
@@ -71,7 +71,7 @@ func Wants(c *mlmodel.ImageConstraint) string {
 	return text + strings.Join(sizes, " or ")
 }
 
-func span(only int, r *mlmodel.Range) string {
+func span(only int, r *schema.Range) string {
 	if r != nil {
 		return r.String()
 	}

@@ -17,7 +17,7 @@ import (
 	"strconv"
 
 	"coreml/internal/fault"
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -79,7 +79,7 @@ func (v *Value) isNumber() bool { return v.Kind == "int" || v.Kind == "int64" ||
 // WriteFeatures writes features as an npz file that ReadFeatures reads. The
 // descriptions, which may be nil, tell a tensor from an image whose pixels are
 // no bytes. The same features give the same bytes.
-func WriteFeatures(w io.Writer, f tensor.Features, described []mlmodel.Feature) error {
+func WriteFeatures(w io.Writer, f tensor.Features, described []schema.Feature) error {
 	arrays := map[string]*tensor.Tensor{}
 	meta := []byte("{")
 	for _, name := range sortedNames(f) {
@@ -119,8 +119,8 @@ func sortedNames(f tensor.Features) []string {
 	return names
 }
 
-func imageNamed(l []mlmodel.Feature, name string) bool {
-	return slices.ContainsFunc(l, func(f mlmodel.Feature) bool { return f.Name == name && f.Image != nil })
+func imageNamed(l []schema.Feature, name string) bool {
+	return slices.ContainsFunc(l, func(f schema.Feature) bool { return f.Name == name && f.Image != nil })
 }
 
 // encodeValue describes a feature's value; its array, if it has one, is to be stored as member.

@@ -12,11 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
-func roundTrip(t *testing.T, f tensor.Features, d []mlmodel.Feature) tensor.Features {
+func roundTrip(t *testing.T, f tensor.Features, d []schema.Feature) tensor.Features {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "f.npz")
 	w, err := os.Create(name)
@@ -59,7 +59,7 @@ func TestFeaturesRoundTrip(t *testing.T) {
 }
 
 func TestFloatImage(t *testing.T) {
-	d := []mlmodel.Feature{{Name: "depth", Image: &mlmodel.ImageConstraint{ColorSpace: "GRAYSCALE_FLOAT16"}}}
+	d := []schema.Feature{{Name: "depth", Image: &schema.ImageConstraint{ColorSpace: "GRAYSCALE_FLOAT16"}}}
 	got := roundTrip(t, tensor.Features{"depth": tensor.Of([]float32{0.5, 1, 2, 3}, 2, 2)}, d)
 	if x, ok := got["depth"].(*tensor.Tensor); !ok || x.String() != "tensor<fp32, [1, 1, 2, 2]>" {
 		t.Errorf("a picture of mode F comes back as %v, want a tensor as the model takes it", got["depth"])

@@ -14,6 +14,7 @@ import (
 	"coreml/internal/atomicfile"
 	"coreml/internal/listing"
 	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -60,7 +61,7 @@ func (r *Recording) record(dir string, more func(dir string) error) error {
 
 func (r *Recording) write(dir, id string) error {
 	m := r.Model
-	f, err := m.Description.FunctionNamed(r.Function)
+	f, err := mlmodel.FunctionNamed(m.Description, r.Function)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (r *Recording) calls(in, want *side) ([]recordedCall, error) {
 // side is one of a case's two npz files, as it grows.
 type side struct {
 	member string // prefix of the next call
-	images []mlmodel.Feature
+	images []schema.Feature
 	judged bool // with tolerances
 	arrays map[string]*tensor.Tensor
 }
@@ -238,7 +239,7 @@ func largest(t *tensor.Tensor) float64 {
 
 // CountOps counts the operators of a function, and layers; nil if there is no such function.
 func CountOps(m *mlmodel.Model, function string) map[string]int {
-	f, err := m.Description.FunctionNamed(function)
+	f, err := mlmodel.FunctionNamed(m.Description, function)
 	if err != nil {
 		return nil
 	}

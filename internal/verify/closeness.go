@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 )
 
 // within reports whether got is want, or no further from it than limit. What is
@@ -15,12 +15,12 @@ func within(got, want, limit float64) bool {
 }
 
 // distance is |got - want|, infinite where that is no number.
-func distance(got, want float64) mlmodel.Number {
+func distance(got, want float64) schema.Number {
 	d := math.Abs(got - want)
 	if math.IsNaN(d) {
-		return mlmodel.Number(math.Inf(1))
+		return schema.Number(math.Inf(1))
 	}
-	return mlmodel.Number(d)
+	return schema.Number(d)
 }
 
 // compareEach allows a share of the values to be further than limit(want) from

@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"coreml/internal/mlmodel"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -17,7 +17,7 @@ type Mismatch struct {
 	What   string `json:"what"`
 	At     []int  `json:"position,omitempty"` // where it is worst
 	// Error is |got - want| there; infinite where one of them is no finite number.
-	Error mlmodel.Number `json:"error,omitempty"`
+	Error schema.Number `json:"error,omitempty"`
 }
 
 func (m *Mismatch) String() string { return fmt.Sprintf("call %d, %s: %s", m.Call, m.Output, m.What) }

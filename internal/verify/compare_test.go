@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"coreml/internal/mlmodel"
 	"coreml/internal/record"
+	"coreml/schema"
 	"coreml/tensor"
 )
 
@@ -47,7 +47,7 @@ func TestNotFinite(t *testing.T) {
 			if m == nil {
 				continue
 			}
-			if b, err := json.Marshal(m); err != nil || m.Error != mlmodel.Number(inf) {
+			if b, err := json.Marshal(m); err != nil || m.Error != schema.Number(inf) {
 				t.Errorf("%s: %v for %v: error %v, %s, %v; want an infinite one that is JSON", name, c.got, c.want, m.Error, b, err)
 			}
 		}

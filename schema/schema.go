@@ -1,11 +1,12 @@
-package mlmodel
+// Package schema says what models take and give, in the terms of Core ML's description:
+// features with their types and constraints. It marshals to JSON.
+package schema
 
 import (
 	"encoding/json"
 	"math"
 	"strconv"
 
-	"coreml/internal/fault"
 	"coreml/tensor"
 )
 
@@ -34,35 +35,6 @@ type Description struct {
 type PipelineStep struct {
 	Name        string       `json:"name,omitempty"`
 	Description *Description `json:"description"`
-}
-
-// FunctionNamed returns the description of a function; the empty name means
-// the default one.
-func (d *Description) FunctionNamed(name string) (*Function, error) {
-	if name == "" {
-		return &d.Function, nil
-	}
-	for i := range d.Functions {
-		if d.Functions[i].Name == name {
-			return &d.Functions[i], nil
-		}
-	}
-	return nil, unsupported("function "+fault.Quote(name), "the model has no such function", fault.OneOf(functionNames(d.Functions)))
-}
-
-// Opened is the description of the model when it is opened for a function: the
-// same, with that function's interface. The empty name means the default one.
-func (d *Description) Opened(function string) (*Description, error) {
-	if function == "" {
-		return d, nil
-	}
-	f, err := d.FunctionNamed(function)
-	if err != nil {
-		return nil, err
-	}
-	own := *d
-	own.Function = *f
-	return &own, nil
 }
 
 // Function describes one function of a model.
