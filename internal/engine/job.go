@@ -77,10 +77,7 @@ func (p *program) one(x executor, in tensor.Features, out *tensor.Features, st *
 	if err := x.fit(*out); err != nil {
 		return err
 	}
-	if err := x.compute(); err != nil {
-		if st != nil && x.wrote() { // it is neither what it was nor what it was to be
-			st.broken.Store(true)
-		}
+	if err := computeWith(x, st); err != nil {
 		return err
 	}
 	if *out == nil {
@@ -92,6 +89,20 @@ func (p *program) one(x executor, in tensor.Features, out *tensor.Features, st *
 		}
 	}
 	return nil
+}
+
+// computeWith runs the function. A state that was written before it failed, by an error or
+// a panic, is broken: it is neither what it was nor what it was to be.
+func computeWith(x executor, st *state) error {
+	done := false
+	defer func() {
+		if !done && st != nil && x.wrote() {
+			st.broken.Store(true)
+		}
+	}()
+	err := x.compute()
+	done = err == nil
+	return err
 }
 
 // handOut gives one result to the caller.

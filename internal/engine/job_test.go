@@ -140,6 +140,47 @@ func TestStateBreaksByARunThatFailsAfterItsWrite(t *testing.T) {
 	})
 }
 
+// TestStateBreaksByAPanicAfterItsWrite, wherever it comes from: a step, or the planning of what follows.
+func TestStateBreaksByAPanicAfterItsWrite(t *testing.T) {
+	for what, boom := range map[string]*graph.Op{
+		"step": {Name: "boom", NoFold: true, Inputs: []graph.Input{graph.In("x", graph.Float)},
+			Infer: func(c *graph.Call) ([]graph.Type, error) { return []graph.Type{c.Type(0)}, nil },
+			Prepare: func(*graph.Call) (graph.Step, error) {
+				return graph.Serial("boom", func(*graph.Exec) error { panic("planted") }), nil
+			}},
+		"planning": {Name: "boom", NoFold: true, Inputs: []graph.Input{graph.In("x", graph.Float)},
+			Infer: func(*graph.Call) ([]graph.Type, error) { panic("planted") }},
+	} {
+		eachBackend(t, backend.Config{}, func(b builder) *graph.Function {
+			s, x := b.State("s", tensor.Float32, 4), b.Input("x", graph.TensorOf(tensor.Float32, 4))
+			b.op("write_state", testkit.Args{"input": s, "data": x})
+			cut := b.op("reshape", testkit.Args{"x": x, "shape": b.Known("shape", 2, 2)}) // planned when the shape is known
+			fn := b.Function(cut)
+			n := &graph.Node{ID: fn.Nodes, Name: "boom", Op: boom, Args: [][]*graph.Value{{cut}}}
+			out := &graph.Value{ID: fn.Values, Name: "y", Type: b.TypeOf(cut), Def: n}
+			n.Out = []*graph.Value{out}
+			fn.Nodes, fn.Values = fn.Nodes+1, fn.Values+1
+			fn.Body.Nodes = append(fn.Body.Nodes, n)
+			return b.Function(out)
+		}, func(t *testing.T, p *program) {
+			s, err := p.NewState()
+			if err != nil {
+				t.Fatal(err)
+			}
+			shape, err := tensor.FromBytes(tensor.Int32, []int{2}, tensor.BytesOf([]int32{2, 2}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := predict(p, s, tensor.Features{"x": floatsIn(1, 2, 3, 4), "shape": shape}); !errors.Is(err, fault.Runtime) || !strings.Contains(err.Error(), "planted") {
+				t.Fatalf("%s: %v, want %v that says planted", what, err, fault.Runtime)
+			}
+			if err := s.Save(tensor.Features{}); !errors.Is(err, fault.State) {
+				t.Errorf("%s: after a panic behind its write: %v, want %v", what, err, fault.State)
+			}
+		})
+	}
+}
+
 func TestBatchWithoutStateGetsOneForEachElement(t *testing.T) {
 	eachBackend(t, backend.Config{}, counter, func(t *testing.T, p *program) {
 		in := tensor.Features{"x": floatsIn(1, 2), "before": int64(0), "after": int64(0)}

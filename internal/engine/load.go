@@ -43,7 +43,7 @@ func open(fn *graph.Function, d *schema.Function, mk maker) (*program, error) {
 	}
 	for _, o := range f.out {
 		if err := readable(o.value.Type); err != nil {
-			return nil, fmt.Errorf("output %q: %w", o.name, err)
+			return nil, fmt.Errorf("output %s: %w", fault.Quote(o.name), err)
 		}
 	}
 	p, err := mk.program(fn)
