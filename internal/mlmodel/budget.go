@@ -65,7 +65,7 @@ var descriptionCost = map[protoreflect.Name]int64{
 	"Model":               int64(reflect.TypeFor[schema.Description]().Size() + reflect.TypeFor[schema.PipelineStep]().Size()),
 	"Shape":               int64(reflect.TypeFor[[]int]().Size()),
 	"SizeRange":           int64(reflect.TypeFor[schema.Range]().Size()),
-	"schema.ImageSize":    int64(reflect.TypeFor[schema.ImageSize]().Size()),
+	"ImageSize":           int64(reflect.TypeFor[schema.ImageSize]().Size()),
 	"Value":               64 + int64(reflect.TypeFor[schema.ClassLabels]().Size()), // maybe a class label
 }
 
