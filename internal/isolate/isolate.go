@@ -306,7 +306,7 @@ func (c *Child) Close(wait time.Duration) error {
 // read delivers what the child sends, until its pipe ends.
 func (c *Child) read() {
 	defer close(c.unread)
-	r := bufio.NewReaderSize(c.from, 64<<10)
+	r := bufio.NewReaderSize(eagerly(c.from), 64<<10)
 	greeted := false
 	for {
 		f, err := readFrame(r)

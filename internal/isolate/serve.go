@@ -134,7 +134,7 @@ func (s *server) send(b []byte, kind byte, id uint64) {
 }
 
 func (s *server) loop() error {
-	r := bufio.NewReaderSize(s.in, 64<<10)
+	r := bufio.NewReaderSize(eagerly(s.in), 64<<10)
 	for {
 		f, err := readFrame(r)
 		if err == io.EOF {
