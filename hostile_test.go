@@ -129,6 +129,8 @@ var hostiles = []hostile{
 		{Type: "matmul", In: args{"x": "%z", "y": weights(2, 5)}, Out: vars{testkit.F32("y", 3, 5)}}}, kinds: invalid, text: "bool"},
 	{name: "wrong-where-nobody-reads", in: vars{testkit.F32("x", 2, 3)}, ops: []op{{Type: "matmul", In: args{"x": "%x", "y": "%x", "transpose_x": false, "transpose_y": false}, Out: vars{testkit.F32("z", 2, 3)}},
 		{Type: "relu", In: args{"x": "%x"}, Out: vars{testkit.F32("y", 2, 3)}}}, kinds: invalid, text: "matmul"},
+	{name: "gate-of-nothing", in: vars{testkit.F32("x", 2, 3)}, ops: []op{{Type: "concat", In: args{"values": []string{}, "axis": 0, "interleave": false}, Out: vars{testkit.F32("z", 2, 3)}},
+		{Type: "mul", In: args{"x": "%x", "y": "%z"}, Out: vars{testkit.F32("y", 2, 3)}}}, kinds: invalid, text: "values"},
 	{name: "pool-of-a-huge-padded-image", ops: one("avg_pool", args{"x": "%x", "kernel_sizes": []int{1 << 13, 1 << 13}, "pad_type": "custom", "pad": []int{8000, 8000, 8000, 8000}}), kinds: limits, text: "avg_pool"},
 	{name: "linear-mismatched", ops: one("linear", args{"x": "%x", "weight": weights(4, 9), "bias": weights(4)}), kinds: invalid, text: "weight"},
 	{name: "broadcast-mismatched", ops: one("add", args{"x": "%x", "y": weights(7)}), kinds: invalid, text: "add"},

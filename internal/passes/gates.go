@@ -5,6 +5,12 @@ import (
 	"coreml/internal/ops"
 )
 
+// gated are the operators whose product with their operand is one operation, with the same arguments.
+var gated = map[string]*graph.Op{
+	"sigmoid":      ops.Find("silu", graph.IOS15),
+	"sigmoid_hard": ops.GatedSigmoidHard,
+}
+
 // joinGate makes one operation of x·sigmoid(x) and x·sigmoid_hard(x), which then runs on the result
 // of the call before while that is in cache.
 func joinGate(n *graph.Node) *graph.Node {
@@ -12,21 +18,16 @@ func joinGate(n *graph.Node) *graph.Node {
 		return nil
 	}
 	for i, gate := range n.Args {
-		x := n.Args[1-i][0]
-		d := gate[0].Def
-		if d == nil || x.Const != nil || d.Args[0][0] != x || !x.Type.DType.IsFloat() {
+		x, d := n.Args[1-i][0], gate[0].Def
+		if d == nil || x.Const != nil || !x.Type.DType.IsFloat() {
+			continue
+		}
+		op := gated[d.Op.Name]
+		if op == nil || d.Args[0][0] != x {
 			continue
 		}
 		out := *n
-		switch d.Op.Name {
-		case "sigmoid":
-			out.Op = ops.Find("silu", graph.IOS15)
-		case "sigmoid_hard":
-			out.Op = ops.GatedSigmoidHard
-		default:
-			continue
-		}
-		out.Args = d.Args
+		out.Op, out.Args = op, d.Args
 		return &out
 	}
 	return nil
