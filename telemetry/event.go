@@ -19,7 +19,7 @@ type Key struct {
 type Type uint8
 
 const (
-	Compiled Type = iota // a backend compiled a model, or failed to
+	Compiled Type = iota // a backend compiled a model apart from loading it, or failed to; those of this version do not
 	Loaded               // a backend loaded a model, or failed to
 	Started              // a backend was asked; exactly one Ran follows
 	Ran                  // it answered or failed, or the caller went away

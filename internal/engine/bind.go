@@ -47,6 +47,7 @@ func (r *run) bind(seg *segment) error {
 	return r.bring(seg.renewed)
 }
 
+// place points one slot into the frame, or into another slot's memory.
 func (r *run) place(p *place, frame []byte) error {
 	if p.base >= 0 {
 		frame = r.slots[p.base].Data

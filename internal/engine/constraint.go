@@ -15,7 +15,8 @@ import (
 func (in *input) fit(have []int) ([]int, error) {
 	want := in.value.Type.Shape
 	if len(have) != len(want) {
-		if len(have) <= 1 && len(want) <= 1 && elements(have) == 1 && (len(want) == 0 || want[0] == 1 || want[0] < 0) {
+		n, _ := tensor.Elements(have)
+		if len(have) <= 1 && len(want) <= 1 && n == 1 && (len(want) == 0 || want[0] == 1 || want[0] < 0) {
 			return unit[:len(want)], nil
 		}
 		return nil, fmt.Errorf("shape %v: %w: want rank %d, %s", have, fault.Schema, len(want), in.wants())
@@ -32,14 +33,6 @@ func (in *input) fit(have []int) ([]int, error) {
 }
 
 var unit = []int{1}
-
-func elements(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
-}
 
 // allows reports whether the description permits a shape that the program takes.
 func (in *input) allows(have []int) bool {

@@ -271,9 +271,8 @@ func (o *output) shaped(given *tensor.Tensor, shape []int) error {
 // write gives one result to the caller: into the tensor that it brought, or a new one.
 func (o *output) write(t graph.Type, s graph.Slot, out tensor.Features) error {
 	if s.Obj != nil {
-		v, err := object(s.Obj, o.desc)
-		out[o.name] = v
-		return err
+		out[o.name] = object(s.Obj, o.desc)
+		return nil
 	}
 	if o.image() {
 		img, err := picture.FromTensor(tensor.View[float32](s.Data), s.Shape, o.desc.Image)
@@ -334,9 +333,9 @@ func store(dst *tensor.Tensor, from tensor.DType, data []byte) error {
 }
 
 // object gives results that are no tensors: labels and dictionaries.
-func object(v any, d *schema.Feature) (any, error) {
+func object(v any, d *schema.Feature) any {
 	if l, ok := v.([]string); ok && len(l) == 1 && (d == nil || d.Type != schema.TypeSequence) {
-		return l[0], nil
+		return l[0]
 	}
-	return v, nil
+	return v
 }

@@ -72,12 +72,10 @@ func sameSharing(was, now []graph.Alias) bool {
 		return false
 	}
 	for i, a := range was {
-		if b := now[i]; a.Kind == graph.View && b.Kind == graph.View {
-			a.Off = b.Off
-			if a != b {
-				return false
-			}
-		} else if a != b {
+		if a.Kind == graph.View {
+			a.Off = now[i].Off
+		}
+		if a != now[i] {
 			return false
 		}
 	}

@@ -54,13 +54,18 @@ func TestRandomGraphs(t *testing.T) {
 
 // inputsFor makes the inputs of call number k.
 func inputsFor(g *testkit.Graph, fn *graph.Function, k int) tensor.Features {
+	return inputsOf(g, fn, k, func(v *graph.Value) []int { return v.Type.Shape })
+}
+
+// inputsOf makes them in other shapes.
+func inputsOf(g *testkit.Graph, fn *graph.Function, k int, shape func(*graph.Value) []int) tensor.Features {
 	r := rand.New(rand.NewPCG(g.Seed, 100+uint64(k)))
 	in := tensor.Features{}
 	for _, v := range fn.Body.Inputs {
 		if v.Type.Kind == graph.KindState {
 			continue
 		}
-		t, err := tensor.Make(graph.StoreDType(v.Type.DType), v.Type.Shape)
+		t, err := tensor.Make(graph.StoreDType(v.Type.DType), shape(v))
 		if err != nil {
 			panic(err)
 		}

@@ -182,34 +182,21 @@ func (s *resizing) count(p *program, i int) {
 	}
 }
 
+// resized are the inputs with another size in the place of one.
 func resized(g *testkit.Graph, declared map[*graph.Value][]int, from, to int) tensor.Features {
-	in := tensor.Features{}
-	r := rand.New(rand.NewPCG(g.Seed, 100))
-	for _, v := range g.Fn.Body.Inputs {
-		if v.Type.Kind == graph.KindState {
-			continue
+	return inputsOf(g, g.Fn, 0, func(v *graph.Value) []int {
+		d := declared[v]
+		if d == nil {
+			return v.Type.Shape
 		}
-		shape := slices.Clone(v.Type.Shape)
-		if d := declared[v]; d != nil {
-			shape = slices.Clone(d)
-			for i := range shape {
-				if shape[i] == from {
-					shape[i] = to
-				}
+		shape := slices.Clone(d)
+		for i := range shape {
+			if shape[i] == from {
+				shape[i] = to
 			}
 		}
-		t, err := tensor.Make(graph.StoreDType(v.Type.DType), shape)
-		if err != nil {
-			panic(err)
-		}
-		if known := g.Known[v]; known != nil {
-			copy(t.Bytes(), known.Data)
-		} else {
-			fillRandom(r, t)
-		}
-		in[v.Name] = t
-	}
-	return in
+		return shape
+	})
 }
 
 // runOnce runs a program on a fresh state.

@@ -80,9 +80,10 @@ func (s *state) take(whole bool) error {
 
 // Save implements backend.State.
 func (s *state) Save(to tensor.Features) (err error) {
-	defer guard(&err, "engine: ")()
+	prefix := s.prog.prefix
+	defer guard(&err, prefix+": ")()
 	if err := s.take(true); err != nil {
-		return fmt.Errorf("engine: %w", err)
+		return fmt.Errorf("%s: %w", prefix, err)
 	}
 	defer s.busy.Store(false)
 	for i, v := range s.prog.fn.States {
@@ -101,15 +102,16 @@ func (s *state) Save(to tensor.Features) (err error) {
 
 // Load implements backend.State. A state that broke is whole again once every one of its parts is loaded.
 func (s *state) Load(from tensor.Features) (err error) {
+	prefix := s.prog.prefix
 	if err := s.take(false); err != nil {
-		return fmt.Errorf("engine: %w", err)
+		return fmt.Errorf("%s: %w", prefix, err)
 	}
 	defer s.busy.Store(false)
 	loaded, name := 0, ""
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = unreadable("engine: state", name, p)
+			err = unreadable(prefix+": state", name, p)
 		}
 	}()
 	parts := make([]*tensor.Tensor, len(s.slots))
@@ -122,11 +124,11 @@ func (s *state) Load(from tensor.Features) (err error) {
 		}
 		loaded++
 		if parts[i], err = partOf(given, v.Type); err != nil {
-			return fmt.Errorf("engine: state %s: %w", fault.Quote(name), err)
+			return fmt.Errorf("%s: state %s: %w", prefix, fault.Quote(name), err)
 		}
 	}
 	if loaded < len(from) {
-		return fmt.Errorf("engine: %w", stranger("state", from, names))
+		return fmt.Errorf("%s: %w", prefix, stranger("state", from, names))
 	}
 	was := s.broken.Swap(true)
 	for i, t := range parts {

@@ -11,9 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"coreml/tensor"
-
 	"coreml/internal/fault"
+	"coreml/tensor"
 )
 
 // tree is a folder that the files of a model are read from. Names in it are

@@ -24,11 +24,13 @@ type rect struct {
 	first         [2]int // line and pixel of the first output
 }
 
-// Limits of a task of a sliding window: vector operations worth one; and the number of taps in all lists,
-// beyond which a padded copy serves.
+// Limits of a task of a sliding window: vector operations worth one, and the most of one; how many are enough; and
+// the number of taps in all lists, beyond which a padded copy serves.
 const (
-	slideWork = 16 << 10
-	slideTaps = 64 << 10
+	slideWork  = 16 << 10
+	slideMost  = 64 << 10
+	slideTasks = 16
+	slideTaps  = 64 << 10
 )
 
 // newSlide divides the work of n images of blocks channel blocks. pad says that padding can be copied.
@@ -36,13 +38,13 @@ func newSlide(kernel dw.Kernel, s *spatial, n, blocks int, pad bool) *slide {
 	v := &slide{kernel: kernel, y: s.axis[1], x: s.axis[2]}
 	v.copied = pad && (window.PreferPadded(v.y, v.x, 1) || s.manyTaps())
 	perLine := v.x.Out * s.taps()
-	want := evenTasks(float64(n*blocks*perLine*v.y.Out)/slideWork, 16)
+	want := evenTasks(float64(n*blocks*perLine*v.y.Out)/slideWork, slideTasks)
 	ranges := min(blocks, max(1, want/n))
 	bands := 1
 	if ranges == blocks {
 		bands = max(1, min(want/(n*ranges), v.y.Out/(4*v.y.Kernel)))
 	}
-	for bands < v.y.Out && perLine*v.y.Out/bands > 4*slideWork {
+	for bands < v.y.Out && perLine*v.y.Out/bands > slideMost {
 		bands++
 	}
 	v.share = newShare(n, v.y.Out, blocks, bands, ranges)
