@@ -1,5 +1,30 @@
 package backend
 
+// around is a program that stands around another one, and asks it.
+type around interface{ inner() Program } // nil: it is not there yet
+
+func (p *observed) inner() Program { return p.Program }
+func (p *wrapped) inner() Program  { return p.Program }
+func (s *shadow) inner() Program   { return s.Program }
+
+func (w *warming) inner() Program {
+	if p := w.ready.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// innermost is the program that p and all between stand around; nil: it is not there yet.
+func innermost(p Program) Program {
+	for {
+		a, ok := p.(around)
+		if !ok {
+			return p
+		}
+		p = a.inner()
+	}
+}
+
 // metered is a program that says its footprint itself.
 type metered interface{ Footprint() int64 }
 
@@ -7,6 +32,10 @@ type metered interface{ Footprint() int64 }
 // without asking another process; 0: unknown. Of one in a child it is the child's
 // resident memory, where the system tells.
 func Footprint(p Program) int64 {
+	p = innermost(p)
+	if p == nil {
+		return 0
+	}
 	if m, ok := p.(metered); ok {
 		return m.Footprint()
 	}
@@ -19,18 +48,8 @@ type renewable interface{ Renew(why string) }
 // Renew ends the child process that a program runs in, if it has one, and begins
 // another: memory that it does not give back goes with it. Runs in flight there fail.
 func Renew(p Program, why string) {
-	if r, ok := p.(renewable); ok {
+	if r, ok := innermost(p).(renewable); ok {
 		r.Renew(why)
-	}
-}
-
-func (p *observed) Renew(why string) { Renew(p.Program, why) }
-func (p *wrapped) Renew(why string)  { Renew(p.Program, why) }
-func (s *shadow) Renew(why string)   { Renew(s.Program, why) }
-
-func (w *warming) Renew(why string) {
-	if p := w.ready.Load(); p != nil {
-		Renew(*p, why)
 	}
 }
 
@@ -50,18 +69,6 @@ func (p *isolated) Renew(why string) {
 			old.child.End(why)
 		}
 	}()
-}
-
-func (p *observed) Footprint() int64 { return Footprint(p.Program) }
-func (p *wrapped) Footprint() int64  { return Footprint(p.Program) }
-func (s *shadow) Footprint() int64   { return Footprint(s.Program) }
-func (borrowing) Footprint() int64   { return 0 }
-
-func (w *warming) Footprint() int64 {
-	if p := w.ready.Load(); p != nil {
-		return Footprint(*p)
-	}
-	return 0
 }
 
 // Footprint is that of the child of now, as it last said itself if the system does not tell.
