@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/internal/record"
 	"coreml/telemetry"
@@ -49,7 +48,7 @@ type evidence struct {
 }
 
 // keep has the case written, if there is room for it.
-func (e *evidence) keep(d backend.Drifted) {
+func (e *evidence) keep(d Drift) {
 	dir := e.g.o.Shadow.Evidence
 	model := e.g.file.Path
 	if model == "" {
@@ -67,7 +66,7 @@ func (e *evidence) keep(d backend.Drifted) {
 	})
 }
 
-func (e *evidence) write(dir string, d backend.Drifted) {
+func (e *evidence) write(dir string, d Drift) {
 	start := time.Now()
 	name := filepath.Join(dir, "drift-"+d.At.UTC().Format("20060102T150405")+"-"+strings.ToLower(rand.Text()[:6]))
 	err := os.MkdirAll(dir, 0o755)

@@ -70,9 +70,9 @@ func (g *guard) config() backend.Config {
 
 // guarded is the backend of the options, in its child if it has one.
 func (g *guard) guarded(b backend.Backend) (backend.Backend, error) {
-	var child backend.IsolateOptions
+	var child Isolation
 	if g.o.Isolate != nil {
-		child = backend.IsolateOptions(*g.o.Isolate)
+		child = *g.o.Isolate
 	}
 	if g.o.Canary && g.o.Isolate == nil {
 		dir, err := cachedir.Path("canary")
@@ -179,7 +179,7 @@ func (g *guard) chain(ctx context.Context, b backend.Backend) (backend.Program, 
 		if err != nil {
 			return nil, errors.Join(err, backend.Fallback(f, links...).Close())
 		}
-		f.Check = backend.Check(backendLimits(g.o.Shadow.Limits))
+		f.Check = backend.Check(g.o.Shadow.Limits)
 		links[0].Program = g.shadowed(first, ref)
 	}
 	return backend.Fallback(f, links...), nil
@@ -213,9 +213,9 @@ func (g *guard) warm(b backend.Backend, last backend.Program, lastErr error) (ba
 	}
 	o := backend.WarmOptions{Key: g.key, Observer: g.to, Wait: !g.o.WarmStart || last == nil}
 	if g.o.WarmStart && last != nil {
-		var limits map[string]backend.Limits
+		var limits map[string]Limits
 		if g.o.Shadow != nil {
-			limits = backendLimits(g.o.Shadow.Limits)
+			limits = g.o.Shadow.Limits
 		}
 		o.Reference, o.Check = last, backend.Check(limits)
 	}
@@ -255,8 +255,8 @@ func (g *guard) reference(ctx context.Context, last backend.Program) (backend.Pr
 func (g *guard) shadowed(p, ref backend.Program) backend.Program {
 	s := g.o.Shadow
 	return backend.Shadow(p, ref, backend.ShadowOptions{
-		Key: g.key, Share: s.Share, Hold: s.Hold, Queue: s.Queue, Limits: backendLimits(s.Limits), Observer: g.to,
-		Drift: func(d backend.Drifted) {
+		Key: g.key, Share: s.Share, Hold: s.Hold, Queue: s.Queue, Limits: s.Limits, Observer: g.to,
+		Drift: func(d Drift) {
 			// An answer from before the last transition is old news.
 			if g.breaker != nil && !d.At.Before(g.breaker.Status().Since) {
 				g.breaker.Drift(d.Err.Error())
@@ -265,7 +265,7 @@ func (g *guard) shadowed(p, ref backend.Program) backend.Program {
 				g.cases.keep(d)
 			}
 			if s.OnDrift != nil {
-				s.OnDrift(driftOf(d))
+				s.OnDrift(d)
 			}
 		},
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"coreml"
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/engine"
 	"coreml/internal/mlmodel"
@@ -24,7 +25,7 @@ func TestAnyProgramCanIsolate(t *testing.T) {
 	}
 	defer m.Close()
 	for _, b := range []backend.Backend{engine.CPU{}, engine.Reference{}} {
-		p, err := backend.Isolate(b, backend.IsolateOptions{}).Load(context.Background(), m, backend.Config{})
+		p, err := backend.Isolate(b, guards.Isolation{}).Load(context.Background(), m, backend.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

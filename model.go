@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coreml/breaker"
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/engine"
 	"coreml/internal/fault"
@@ -154,7 +155,7 @@ func (m *Model) PredictWith(ctx context.Context, r Request) (Result, error) {
 	if err := m.run(ctx, &j); err != nil {
 		return Result{}, err
 	}
-	return Result{r.Out, Dispatch(j.Dispatch)}, nil
+	return Result{r.Out, j.Dispatch}, nil
 }
 
 // run gives a job its deadline.
@@ -187,13 +188,10 @@ func wrap(err error) error {
 }
 
 // Memory is what a model takes beside its mapped file, in bytes, as far as it has been planned.
-type Memory struct {
-	Weights     int64 // packed
-	Activations int64 // of one prediction
-}
+type Memory = guards.Memory
 
 // Memory states the figures that Options.MemoryLimit is compared with.
-func (m *Model) Memory() Memory { return Memory(m.program.Capabilities().Memory) }
+func (m *Model) Memory() Memory { return m.program.Capabilities().Memory }
 
 // Close waits for predictions in flight, then lets go of the file.
 func (m *Model) Close() error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"coreml/breaker"
+	"coreml/guards"
 	"coreml/telemetry"
 )
 
@@ -82,31 +83,7 @@ type Options struct {
 type Predictor = func(ctx context.Context, in Features) (Features, error)
 
 // Isolation says what a child process may take. The zero value has the defaults.
-type Isolation struct {
-	// RunTimeout and LoadTimeout bound what has no deadline of its own. 0: no limit for
-	// runs, 10 minutes for loading, which some accelerators take for their first load.
-	RunTimeout  time.Duration
-	LoadTimeout time.Duration
-	// StartTimeout is for how long a child may take to come up; 0: 10 s.
-	StartTimeout time.Duration
-	// Grace is for how long a child may go on with a run after its deadline before it is
-	// killed and replaced; 0: 100 ms. The run itself has returned by then.
-	Grace time.Duration
-	// CancelGrace is the same for a run that is cancelled before its deadline; 0: 5 s.
-	CancelGrace time.Duration
-	// ControlTimeout bounds calls without a context: states, capabilities, closing; 0: 10 s.
-	ControlTimeout time.Duration
-	// SharedLimit bounds the bytes of tensors in flight of one child; 0: 4 GiB.
-	SharedLimit int64
-	// MemoryLimit bounds the bytes that a child allocates itself; 0: no limit. It is hard
-	// on Linux, and a hint to the garbage collector elsewhere.
-	MemoryLimit int64
-	// SharedDir is a folder for files to share; "": memory, or the temporary folder where
-	// the system has no memory without a name.
-	SharedDir string
-	// Checkpoint keeps a copy of each state after every good run, so that it outlives the child.
-	Checkpoint bool
-}
+type Isolation = guards.Isolation
 
 // Breaker has the thresholds of a circuit breaker. The zero value has the defaults:
 // less than 95 % success of at least 10 calls, more than 3 of 100 calls over the SLA,
@@ -160,14 +137,16 @@ type Shadow struct {
 }
 
 // Limits are what an output may differ by. A zero field is not judged.
-type Limits struct {
-	MaxError  float64 // the largest |got - want|, at most
-	RMSE      float64 // root of the mean square of got - want, at most
-	Cosine    float64 // of the angle between the two, at least
-	SNR       float64 // of want to got - want in dB, at least
-	TopK      int     // Agreement is of so many largest values (5)
-	Agreement float64 // share of them that both have; of texts and integers the share that is equal; at least
-}
+type Limits = guards.Limits
+
+// Difference is how two values of an output differ.
+type Difference = guards.Difference
+
+// Drift is the evidence of an answer that parts from the reference; its Err is ErrDrift.
+type Drift = guards.Drift
+
+// Dispatch says who answered a prediction, and why it was not who was asked first.
+type Dispatch = guards.Dispatch
 
 // Event is something that happened to a model: a load, a run, an answer, a
 // transition of its breaker.

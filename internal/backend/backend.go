@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -42,19 +43,10 @@ type Job struct {
 	State State
 	// Hold asks a Shadow on the way to compare the answers before Run returns.
 	Hold     bool
-	Dispatch Dispatch
+	Dispatch guards.Dispatch
 	// Queued is the part of Run's time that passed before anybody worked on the job: the
 	// wait for a child process that comes up. Programs add to it.
 	Queued time.Duration
-}
-
-// Dispatch says who answered, and why it was not who was asked first.
-type Dispatch struct {
-	Backend   string `json:"backend"`
-	Unit      string `json:"unit"`      // "cpu avx512"
-	Requested string `json:"requested"` // the backend that was asked first, of a chain
-	Fallback  bool   `json:"fallback"`  // another one than Requested answered
-	Reason    string `json:"reason"`    // of a fallback: why
 }
 
 // State is the memory that a stateful model keeps from one prediction to the next.
@@ -67,12 +59,6 @@ type State interface {
 // Capabilities describe a loaded program.
 type Capabilities struct {
 	Unit   string // the device class and level: "cpu avx512"
-	Memory Memory
+	Memory guards.Memory
 	Ops    map[string]int // operators by where they will run; planned, never guessed
-}
-
-// Memory is what a program takes beside the mapped file, in bytes.
-type Memory struct {
-	Weights     int64 // in the forms that kernels read, packed or still to be packed; all runs share them
-	Activations int64 // the most that one run took or needs: activations, scratch memory, lists and loops
 }

@@ -9,60 +9,37 @@ import (
 	"slices"
 	"strings"
 
+	"coreml/guards"
 	"coreml/internal/fault"
 	"coreml/tensor"
 )
-
-// Limits are what an output may differ by from the reference's. A zero field is not judged.
-type Limits struct {
-	MaxError  float64 // the largest |got - want|, at most
-	RMSE      float64 // root of the mean square of got - want, at most
-	Cosine    float64 // of the angle between the two, at least
-	SNR       float64 // of want to got - want in dB, at least
-	TopK      int     // Agreement is of so many largest values (5)
-	Agreement float64 // share of them that both have; of texts and integers the share that is equal; at least
-}
-
-// Difference is how two values of an output differ.
-type Difference struct {
-	Output    string  `json:"output"`
-	Elements  int     `json:"elements"`
-	MaxError  float64 `json:"max_error"`
-	RMSE      float64 `json:"rmse"`
-	Cosine    float64 `json:"cosine"`
-	SNR       float64 `json:"snr_db"` // at most 300, which is that of equal values
-	Agreement float64 `json:"agreement"`
-	// Broken is what cannot be measured: another type or shape, a value that is
-	// finite on one side only; "" mostly.
-	Broken string `json:"broken,omitempty"`
-}
 
 const maxSNR = 300
 
 // defaultLimits suit programs that were made for float16 arithmetic, as most are
 // whatever their outputs are: 11 bits that lose a few on the way.
-func defaultLimits(want any) Limits {
+func defaultLimits(want any) guards.Limits {
 	switch v := want.(type) {
 	case *tensor.Tensor:
 		if v.DType() == tensor.Float16 {
-			return Limits{SNR: 25}
+			return guards.Limits{SNR: 25}
 		}
 		if !v.DType().IsFloat() {
-			return Limits{Agreement: 0.99}
+			return guards.Limits{Agreement: 0.99}
 		}
 	case int64, string, []string, []int64:
-		return Limits{Agreement: 1}
+		return guards.Limits{Agreement: 1}
 	}
-	return Limits{SNR: 30}
+	return guards.Limits{SNR: 30}
 }
 
 // Compare measures how each output that got has differs from want's.
-func Compare(got, want tensor.Features, topK func(output string) int) []Difference {
-	var all []Difference
+func Compare(got, want tensor.Features, topK func(output string) int) []guards.Difference {
+	var all []guards.Difference
 	for _, name := range slices.Sorted(maps.Keys(got)) {
-		d := Difference{Output: name, Cosine: 1, SNR: maxSNR, Agreement: 1}
+		d := guards.Difference{Output: name, Cosine: 1, SNR: maxSNR, Agreement: 1}
 		if w, ok := want[name]; ok {
-			d.measure(got[name], w, topK(name))
+			measure(&d, got[name], w, topK(name))
 		} else {
 			d.Broken = "the reference has no such output"
 		}
@@ -73,14 +50,14 @@ func Compare(got, want tensor.Features, topK func(output string) int) []Differen
 
 // Check judges answers by limits for outputs by name; an output without limits of
 // its own has those of its dtype. The error wraps fault.Drift.
-func Check(limits map[string]Limits) func(got, want tensor.Features) error {
+func Check(limits map[string]guards.Limits) func(got, want tensor.Features) error {
 	return func(got, want tensor.Features) error {
 		_, err := judge(limits, got, want)
 		return err
 	}
 }
 
-func judge(limits map[string]Limits, got, want tensor.Features) ([]Difference, error) {
+func judge(limits map[string]guards.Limits, got, want tensor.Features) ([]guards.Difference, error) {
 	all := Compare(got, want, func(output string) int { return limits[output].TopK })
 	var bad []string
 	for i := range all {
@@ -89,7 +66,7 @@ func judge(limits map[string]Limits, got, want tensor.Features) ([]Difference, e
 		if !ok {
 			l = defaultLimits(want[d.Output])
 		}
-		if text := d.over(l); text != "" && !tied(got, want, d.Output, all) {
+		if text := over(d, l); text != "" && !tied(got, want, d.Output, all) {
 			bad = append(bad, fmt.Sprintf("output %q: %s", d.Output, text))
 		}
 	}
@@ -105,7 +82,7 @@ func judge(limits map[string]Limits, got, want tensor.Features) ([]Difference, e
 // judge fills in how the answer differs. A state is judged by the elements that
 // either of the two has changed: those of one step are few among those of many. A
 // value that nothing can be made of is drift too.
-func (d *Drifted) judge(limits map[string]Limits) {
+func judgeDrift(d *guards.Drift, limits map[string]guards.Limits) {
 	defer func() {
 		if v := recover(); v != nil {
 			d.Err = fmt.Errorf("backend: %w: the answer cannot be compared: %v", fault.Drift, v)
@@ -162,7 +139,7 @@ func changed(a, b, before any) (any, any) {
 }
 
 // over is the limit that a difference exceeds, or "".
-func (d *Difference) over(l Limits) string {
+func over(d *guards.Difference, l guards.Limits) string {
 	switch {
 	case d.Broken != "":
 		return d.Broken
@@ -182,7 +159,7 @@ func (d *Difference) over(l Limits) string {
 
 // tied reports whether two labels differ only because their scores are as close
 // as the scores of the two answers are, whose difference has limits of its own.
-func tied(got, want tensor.Features, output string, all []Difference) bool {
+func tied(got, want tensor.Features, output string, all []guards.Difference) bool {
 	a, ok1 := got[output].(string)
 	b, ok2 := want[output].(string)
 	if !ok1 || !ok2 {
@@ -203,23 +180,23 @@ func tied(got, want tensor.Features, output string, all []Difference) bool {
 }
 
 // measure fills d in.
-func (d *Difference) measure(got, want any, topK int) {
+func measure(d *guards.Difference, got, want any, topK int) {
 	g, gs, ok1 := numbers(got, want)
 	w, ws, ok2 := numbers(want, got)
 	switch {
 	case ok1 && ok2 && !tensor.EqualShape(gs, ws):
 		d.Broken = fmt.Sprintf("shape %v, want %v", gs, ws)
 	case ok1 && ok2:
-		d.compare(g, w, topK)
+		compare(d, g, w, topK)
 		if t, ok := want.(*tensor.Tensor); ok && !t.DType().IsFloat() {
 			d.Agreement = equalShare(g, w)
 		}
 	default:
-		d.objects(got, want)
+		objects(d, got, want)
 	}
 }
 
-func (d *Difference) objects(got, want any) {
+func objects(d *guards.Difference, got, want any) {
 	switch w := want.(type) {
 	case string:
 		if g, ok := got.(string); ok {
@@ -308,7 +285,7 @@ func bytesAsNumbers(b []byte) []float64 {
 // quietest is the least power of a signal that an SNR is taken of: below it, all is silence.
 const quietest = 1e-12
 
-func (d *Difference) compare(got, want []float64, topK int) {
+func compare(d *guards.Difference, got, want []float64, topK int) {
 	d.Elements = len(want)
 	var noise, signal, power, dot float64
 	for i, w := range want {

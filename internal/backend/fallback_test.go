@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coreml/breaker"
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/telemetry"
@@ -59,14 +60,14 @@ func (p *summing) Run(ctx context.Context, j *backend.Job) error {
 		}
 		tensor.Data[float32](y)[0] = n + p.offset + math.Float32frombits(p.shift.Load())
 	}
-	j.Dispatch = backend.Dispatch{Backend: p.name, Unit: p.name + " unit"}
+	j.Dispatch = guards.Dispatch{Backend: p.name, Unit: p.name + " unit"}
 	return nil
 }
 
 func (p *summing) NewState() (backend.State, error) { return &sum{}, nil }
 func (p *summing) Close() error                     { p.closed.Store(true); return nil }
 func (p *summing) Capabilities() backend.Capabilities {
-	return backend.Capabilities{Unit: p.name + " unit", Memory: backend.Memory{Weights: 1}}
+	return backend.Capabilities{Unit: p.name + " unit", Memory: guards.Memory{Weights: 1}}
 }
 
 type sum struct {

@@ -1,5 +1,7 @@
 package backend
 
+import "coreml/guards"
+
 // around is a program that stands around another one, and asks it.
 type around interface{ inner() Program } // nil: it is not there yet
 
@@ -39,8 +41,10 @@ func Footprint(p Program) int64 {
 	if m, ok := p.(metered); ok {
 		return m.Footprint()
 	}
-	return p.Capabilities().Memory.total()
+	return total(p.Capabilities().Memory)
 }
+
+func total(m guards.Memory) int64 { return m.Weights + m.Activations }
 
 // renewable is a program that can be begun anew, with memory of its own.
 type renewable interface{ Renew(why string) }
@@ -74,7 +78,7 @@ func (p *isolated) Renew(why string) {
 // Footprint is that of the child of now, as it last said itself if the system does not tell.
 func (p *isolated) Footprint() int64 {
 	p.mu.Lock()
-	g, last := p.now, p.caps.Memory.total()
+	g, last := p.now, total(p.caps.Memory)
 	p.mu.Unlock()
 	select {
 	case <-g.ready:

@@ -7,39 +7,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/fault"
 	"coreml/internal/isolate"
 	"coreml/internal/mlmodel"
 )
 
-// IsolateOptions say what Isolate allows its child processes. The zero value has the defaults.
-type IsolateOptions struct {
-	// RunTimeout and LoadTimeout bound what has no deadline of its own. 0: no limit for
-	// runs, 10 minutes for loading, which some accelerators take for their first load.
-	RunTimeout  time.Duration
-	LoadTimeout time.Duration
-	// StartTimeout is for how long a child may take to come up; 0: 10 s.
-	StartTimeout time.Duration
-	// Grace is for how long a child may go on with a run after its deadline before it is
-	// killed and replaced; 0: 100 ms. The run itself has returned by then.
-	Grace time.Duration
-	// CancelGrace is the same for a run that is cancelled before its deadline; 0: 5 s.
-	CancelGrace time.Duration
-	// ControlTimeout bounds calls without a context: states, capabilities, closing; 0: 10 s.
-	ControlTimeout time.Duration
-	// SharedLimit bounds the bytes of tensors in flight of one child; 0: 4 GiB.
-	SharedLimit int64
-	// MemoryLimit bounds the bytes that a child allocates itself; 0: no limit. It is hard
-	// on Linux, and a hint to the garbage collector elsewhere.
-	MemoryLimit int64
-	// SharedDir is a folder for files to share; "": memory, or the temporary folder where
-	// the system has no memory without a name.
-	SharedDir string
-	// Checkpoint keeps a copy of each state after every good run, so that it outlives the child.
-	Checkpoint bool
-}
-
-func (o IsolateOptions) orDefaults() IsolateOptions {
+// withDefaults fills in what is zero.
+func withDefaults(o guards.Isolation) guards.Isolation {
 	set := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v
@@ -60,11 +35,11 @@ func (o IsolateOptions) orDefaults() IsolateOptions {
 // loads. What kills, hangs or fills a child becomes an error here (fault.Killed,
 // fault.Timeout, fault.Memory), and the next run finds a new child. The program's
 // start has to call ServeIsolated with a list that holds b.
-func Isolate(b Backend, o IsolateOptions) Backend { return &isolating{b, o.orDefaults()} }
+func Isolate(b Backend, o guards.Isolation) Backend { return &isolating{b, withDefaults(o)} }
 
 type isolating struct {
 	inner Backend
-	o     IsolateOptions
+	o     guards.Isolation
 }
 
 func (b *isolating) Name() string { return b.inner.Name() + "-isolated" }
@@ -119,6 +94,7 @@ func explainChild(doing string, kind, err error) error {
 	return fmt.Errorf("backend: isolated %s: %w", doing, fault.As(kind, err))
 }
 
-func (o IsolateOptions) child() isolate.Options {
+// childOptions are those of the child process itself.
+func childOptions(o guards.Isolation) isolate.Options {
 	return isolate.Options{Start: o.StartTimeout, Grace: o.Grace, CancelGrace: o.CancelGrace, Shared: o.SharedLimit, Memory: o.MemoryLimit, Dir: o.SharedDir}
 }

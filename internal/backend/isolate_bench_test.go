@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/tensor"
 )
@@ -20,7 +21,7 @@ func BenchmarkIsolatedRun(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for name, p := range map[string]backend.Program{"direct": direct, "isolated": loadWith(b, faulty{}, m, backend.IsolateOptions{}, backend.Config{})} {
+		for name, p := range map[string]backend.Program{"direct": direct, "isolated": loadWith(b, faulty{}, m, guards.Isolation{}, backend.Config{})} {
 			x, y := ramp(size/4), tensor.New(tensor.Float32, size/4)
 			job := func() *backend.Job {
 				return &backend.Job{In: []tensor.Features{{"x": x}}, Out: []tensor.Features{{"x": y}}}

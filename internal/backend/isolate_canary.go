@@ -7,6 +7,7 @@ import (
 	"image"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/fault"
 	"coreml/internal/isolate"
 	"coreml/internal/mlmodel"
@@ -24,7 +25,7 @@ type CanaryOptions struct {
 	// New versions of the operating system or the model have new verdicts anyway.
 	MaxAge time.Duration
 	// Isolate is for the child.
-	Isolate IsolateOptions
+	Isolate guards.Isolation
 	// Report, if set, is told what goes wrong with the cache of verdicts: errors
 	// that are fault.Cache. They do not keep a model from being loaded.
 	Report func(error)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
@@ -64,8 +65,8 @@ func (f injected) impossible() bool {
 }
 
 // faultOptions are those of the programs that faults are injected into. Closing has to be over in deadline.
-func faultOptions() backend.IsolateOptions {
-	o := backend.IsolateOptions{ControlTimeout: patience, Grace: 50 * time.Millisecond, MemoryLimit: 192 << 20}
+func faultOptions() guards.Isolation {
+	o := guards.Isolation{ControlTimeout: patience, Grace: 50 * time.Millisecond, MemoryLimit: 192 << 20}
 	if underRace {
 		o.MemoryLimit = 0
 	}

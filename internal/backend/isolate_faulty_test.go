@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/engine"
 	"coreml/internal/mlmodel"
@@ -69,7 +70,7 @@ type faultyState struct{ n float32 }
 func (p *faultyProgram) NewState() (backend.State, error) { return &faultyState{}, nil }
 func (p *faultyProgram) Close() error                     { return misbehave(context.Background(), p.atClose) }
 func (p *faultyProgram) Capabilities() backend.Capabilities {
-	return backend.Capabilities{Unit: "faulty", Memory: backend.Memory{Weights: p.runs.Load()}, Ops: map[string]int{"copy": 1}}
+	return backend.Capabilities{Unit: "faulty", Memory: guards.Memory{Weights: p.runs.Load()}, Ops: map[string]int{"copy": 1}}
 }
 
 func (p *faultyProgram) Run(ctx context.Context, j *backend.Job) error {
@@ -106,7 +107,7 @@ func (p *faultyProgram) Run(ctx context.Context, j *backend.Job) error {
 			j.Out[i]["n"] = tensor.Scalar(s.n)
 		}
 	}
-	j.Dispatch = backend.Dispatch{Backend: "faulty", Unit: "faulty unit"}
+	j.Dispatch = guards.Dispatch{Backend: "faulty", Unit: "faulty unit"}
 	return nil
 }
 

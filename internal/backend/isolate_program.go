@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/fault"
 	"coreml/internal/isolate"
 	"coreml/internal/mlmodel"
@@ -67,7 +68,7 @@ func (g *generation) gone() bool {
 // load starts the child of g and loads the program in it.
 func (p *isolated) load(ctx context.Context, g *generation) {
 	defer close(g.ready)
-	c, err := isolate.Start(ctx, p.b.o.child())
+	c, err := isolate.Start(ctx, childOptions(p.b.o))
 	if err == nil {
 		if err = p.loadIn(ctx, c); err != nil {
 			c.End("its program was not loaded")
@@ -315,7 +316,7 @@ func flagByte(b bool) byte {
 // results reads a reply into the job and, when asked for, the state's checkpoint.
 func (p *isolated) results(c *isolate.Child, r *isolate.Reply, j *Job, st *isolatedState) error {
 	d := r.Decoder()
-	dispatch := Dispatch{Backend: p.b.Name(), Unit: d.String()}
+	dispatch := guards.Dispatch{Backend: p.b.Name(), Unit: d.String()}
 	for i := range j.In {
 		if j.Out[i] == nil {
 			j.Out[i] = tensor.Features{}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
@@ -36,7 +37,7 @@ func count(p backend.Program, st backend.State, kind any) (float32, error) {
 }
 
 func TestIsolatedStateDiesWithItsChild(t *testing.T) {
-	p := loadWith(t, faulty{}, openModel(t, stateModel), backend.IsolateOptions{}, backend.Config{})
+	p := loadWith(t, faulty{}, openModel(t, stateModel), guards.Isolation{}, backend.Config{})
 	st, err := p.NewState()
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +72,7 @@ func TestIsolatedStateDiesWithItsChild(t *testing.T) {
 
 func TestIsolatedStateLoadedAnew(t *testing.T) {
 	m := openModel(t, stateModel)
-	p := loadWith(t, faulty{}, m, backend.IsolateOptions{}, backend.Config{})
+	p := loadWith(t, faulty{}, m, guards.Isolation{}, backend.Config{})
 	st, err := p.NewState()
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +94,7 @@ func TestIsolatedStateLoadedAnew(t *testing.T) {
 }
 
 func TestIsolatedCheckpoint(t *testing.T) {
-	p := loadWith(t, faulty{}, openModel(t, stateModel), backend.IsolateOptions{Checkpoint: true, Grace: 50 * time.Millisecond}, backend.Config{})
+	p := loadWith(t, faulty{}, openModel(t, stateModel), guards.Isolation{Checkpoint: true, Grace: 50 * time.Millisecond}, backend.Config{})
 	st, err := p.NewState()
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +161,7 @@ func TestIsolatedCallers(t *testing.T) {
 }
 
 func TestIsolatedCancel(t *testing.T) {
-	p := loadWith(t, faulty{}, openModel(t, anyModel), backend.IsolateOptions{Grace: time.Minute, CancelGrace: time.Minute}, backend.Config{})
+	p := loadWith(t, faulty{}, openModel(t, anyModel), guards.Isolation{Grace: time.Minute, CancelGrace: time.Minute}, backend.Config{})
 	before := pidOf(t, p)
 	for range 20 {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -188,7 +189,7 @@ func pidOf(t *testing.T, p backend.Program) int64 {
 
 func TestIsolatedClosed(t *testing.T) {
 	m := openModel(t, anyModel)
-	p, err := backend.Isolate(faulty{}, backend.IsolateOptions{ControlTimeout: 300 * time.Millisecond}).Load(context.Background(), m, backend.Config{})
+	p, err := backend.Isolate(faulty{}, guards.Isolation{ControlTimeout: 300 * time.Millisecond}).Load(context.Background(), m, backend.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func leaveOrphan() {
 	if err != nil {
 		panic(err)
 	}
-	p, err := backend.Isolate(faulty{}, backend.IsolateOptions{}).Load(context.Background(), m, backend.Config{})
+	p, err := backend.Isolate(faulty{}, guards.Isolation{}).Load(context.Background(), m, backend.Config{})
 	if err != nil {
 		panic(err)
 	}

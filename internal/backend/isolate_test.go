@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coreml/breaker"
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/engine"
 	"coreml/internal/fault"
@@ -35,7 +36,7 @@ func openModel(t testing.TB, name string) *mlmodel.Model {
 	return m
 }
 
-func loadWith(t testing.TB, b backend.Backend, m *mlmodel.Model, o backend.IsolateOptions, c backend.Config) backend.Program {
+func loadWith(t testing.TB, b backend.Backend, m *mlmodel.Model, o guards.Isolation, c backend.Config) backend.Program {
 	t.Helper()
 	p, err := backend.Isolate(b, o).Load(context.Background(), m, c)
 	if err != nil {
@@ -69,7 +70,7 @@ func echo(t testing.TB, p backend.Program, x *tensor.Tensor) {
 }
 
 func TestIsolatedEcho(t *testing.T) {
-	p := loadWith(t, faulty{}, openModel(t, anyModel), backend.IsolateOptions{}, backend.Config{})
+	p := loadWith(t, faulty{}, openModel(t, anyModel), guards.Isolation{}, backend.Config{})
 	for _, n := range []int{0, 1, 256, 100000, 1 << 20, 3} {
 		echo(t, p, ramp(n))
 	}
@@ -107,8 +108,8 @@ func TestIsolatedEngineGivesTheSameBits(t *testing.T) {
 	defer direct.Close()
 	var want tensor.Features
 	for _, p := range []backend.Program{direct,
-		loadWith(t, engine.CPU{}, onDisk, backend.IsolateOptions{}, backend.Config{}),
-		loadWith(t, engine.CPU{}, embedded, backend.IsolateOptions{}, backend.Config{})} {
+		loadWith(t, engine.CPU{}, onDisk, guards.Isolation{}, backend.Config{}),
+		loadWith(t, engine.CPU{}, embedded, guards.Isolation{}, backend.Config{})} {
 		st, err := p.NewState()
 		if err != nil {
 			t.Fatal(err)
@@ -167,7 +168,7 @@ func TestChildsMemoryOpensTheBreaker(t *testing.T) {
 	m := openModel(t, anyModel)
 	metrics := telemetry.NewMetrics(nil)
 	key := telemetry.Key{Model: "m", Backend: "faulty-isolated"}
-	stack := backend.Observe(backend.Wrap(backend.Isolate(faulty{}, backend.IsolateOptions{}), func(next backend.Predict) backend.Predict { return next }), key, metrics)
+	stack := backend.Observe(backend.Wrap(backend.Isolate(faulty{}, guards.Isolation{}), func(next backend.Predict) backend.Predict { return next }), key, metrics)
 	second := &summing{name: "second"}
 	p := backend.Shadow(backend.Warm(func(ctx context.Context) (backend.Program, error) { return stack.Load(ctx, m, backend.Config{}) }, backend.WarmOptions{Wait: true}),
 		second, backend.ShadowOptions{Share: 1e-9})
@@ -235,7 +236,7 @@ func TestQueueIsTheWaitForAChild(t *testing.T) {
 		}
 	})
 	same := func(next backend.Predict) backend.Predict { return next }
-	b := backend.Observe(backend.Wrap(backend.Isolate(faulty{}, backend.IsolateOptions{}), same), telemetry.Key{}, see)
+	b := backend.Observe(backend.Wrap(backend.Isolate(faulty{}, guards.Isolation{}), same), telemetry.Key{}, see)
 	p, err := b.Load(context.Background(), openModel(t, anyModel), backend.Config{})
 	if err != nil {
 		t.Fatal(err)

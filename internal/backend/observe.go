@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/mlmodel"
 	"coreml/telemetry"
 )
@@ -61,8 +62,6 @@ func (p *observed) Run(ctx context.Context, j *Job) error {
 	return err
 }
 
-func (m Memory) total() int64 { return m.Weights + m.Activations }
-
 // Borrow is p for a second user, whose Close leaves it open. It counts no memory.
 func Borrow(p Program) Program { return borrowing{p} }
 
@@ -72,6 +71,6 @@ func (borrowing) Close() error { return nil }
 
 func (p borrowing) Capabilities() Capabilities {
 	c := p.Program.Capabilities()
-	c.Memory = Memory{}
+	c.Memory = guards.Memory{}
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/internal/mlmodel"
@@ -79,7 +80,7 @@ func TestWrapPutsAFunctionAroundEachElement(t *testing.T) {
 	if err := p.Run(context.Background(), j); err != nil {
 		t.Fatal(err)
 	}
-	if y(j) != 10 || j.Out[0]["y"] != given || tensor.Data[float32](j.Out[1]["y"].(*tensor.Tensor))[0] != 20 || j.Dispatch != (backend.Dispatch{Backend: "loadable-wrapped", Unit: "s unit"}) {
+	if y(j) != 10 || j.Out[0]["y"] != given || tensor.Data[float32](j.Out[1]["y"].(*tensor.Tensor))[0] != 20 || j.Dispatch != (guards.Dispatch{Backend: "loadable-wrapped", Unit: "s unit"}) {
 		t.Errorf("%v, %+v", j.Out, j.Dispatch)
 	}
 	if err := p.Run(context.Background(), &backend.Job{In: x(3), Out: make([]tensor.Features, 1)}); err == nil || err.Error() != "three" {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coreml/guards"
 	"coreml/internal/fault"
 	"coreml/telemetry"
 	"coreml/tensor"
@@ -18,14 +19,14 @@ import (
 // part from the reference. The zero value of a field has its default.
 type ShadowOptions struct {
 	Key     telemetry.Key
-	Share   float64           // of the answers: 0.01 is every hundredth; 0: 0.01
-	Hold    bool              // an answer of the share waits for its comparison, and is given only if it passes
-	Queue   int               // answers that may wait; 0: 16
-	Limits  map[string]Limits // by output; those of an output's dtype otherwise
-	Timeout time.Duration     // of one recomputation; 0: 1 minute
+	Share   float64                  // of the answers: 0.01 is every hundredth; 0: 0.01
+	Hold    bool                     // an answer of the share waits for its comparison, and is given only if it passes
+	Queue   int                      // answers that may wait; 0: 16
+	Limits  map[string]guards.Limits // by output; those of an output's dtype otherwise
+	Timeout time.Duration            // of one recomputation; 0: 1 minute
 
 	// Drift is told of answers beyond the limits, one at a time; nil: nobody is.
-	Drift    func(Drifted)
+	Drift    func(guards.Drift)
 	Observer telemetry.Observer // nil: nobody
 }
 
@@ -41,24 +42,12 @@ func (o ShadowOptions) orDefaults() ShadowOptions {
 		o.Timeout = time.Minute
 	}
 	if o.Drift == nil {
-		o.Drift = func(Drifted) {}
+		o.Drift = func(guards.Drift) {}
 	}
 	if o.Observer == nil {
 		o.Observer = telemetry.Func(func(telemetry.Event) {})
 	}
 	return o
-}
-
-// Drifted is the evidence of an answer that parts from the reference.
-type Drifted struct {
-	In, Got, Want tensor.Features
-	Before, After tensor.Features // the state, as the reference had it; nil: none was given
-	Left          tensor.Features // the state as By left it; nil: not known
-	By, Reference string          // the backends
-	At            time.Time       // when By answered
-	Held          bool            // the answer was not given
-	Differences   []Difference
-	Err           error // wraps fault.Drift
 }
 
 // ErrUncompared is the error of an answer that was held and that the reference could
@@ -302,7 +291,7 @@ func (s *shadow) recompute(x *sample) {
 
 // compare judges the answers of a sample by the reference's. The error is that of
 // the first drift, or ErrUncompared if there is none and the reference could not say.
-func (s *shadow) compare(ctx context.Context, x *sample) (drifts []Drifted, err error) {
+func (s *shadow) compare(ctx context.Context, x *sample) (drifts []guards.Drift, err error) {
 	var st State
 	if x.before != nil {
 		if st, err = restored(s.reference, x.before); err != nil {
@@ -314,7 +303,7 @@ func (s *shadow) compare(ctx context.Context, x *sample) (drifts []Drifted, err 
 	before := x.before
 	for i := range x.in {
 		start := time.Now()
-		d := Drifted{In: x.in[i], Got: x.got[i], Before: before, By: x.by, At: x.at, Held: x.held}
+		d := guards.Drift{In: x.in[i], Got: x.got[i], Before: before, By: x.by, At: x.at, Held: x.held}
 		if i == len(x.in)-1 {
 			d.Left = x.after
 		}
@@ -326,7 +315,7 @@ func (s *shadow) compare(ctx context.Context, x *sample) (drifts []Drifted, err 
 			return nil, uncompared(err)
 		}
 		before = d.After
-		d.judge(s.o.Limits)
+		judgeDrift(&d, s.o.Limits)
 		e := telemetry.Event{Type: telemetry.Compared, Key: s.o.Key, Time: time.Now(), Duration: time.Since(start), Err: d.Err}
 		if d.Err != nil {
 			e.Detail = d.Differences
@@ -344,7 +333,7 @@ func (s *shadow) compare(ctx context.Context, x *sample) (drifts []Drifted, err 
 func uncompared(err error) error { return fmt.Errorf("%w: the reference: %v", ErrUncompared, err) }
 
 // want fills in what the reference says.
-func (s *shadow) want(ctx context.Context, d *Drifted, st State) error {
+func (s *shadow) want(ctx context.Context, d *guards.Drift, st State) error {
 	j := &Job{In: []tensor.Features{d.In}, Out: []tensor.Features{{}}, State: st}
 	if err := safely(ctx, s.reference, j); err != nil {
 		return err
@@ -357,7 +346,7 @@ func (s *shadow) want(ctx context.Context, d *Drifted, st State) error {
 	return st.Save(d.After)
 }
 
-func (s *shadow) tell(drifts []Drifted) {
+func (s *shadow) tell(drifts []guards.Drift) {
 	if len(drifts) == 0 {
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"coreml/breaker"
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/telemetry"
@@ -24,7 +25,7 @@ type heldChain struct {
 	first, second, ref *summing
 	breaker            *breaker.Breaker
 	mu                 sync.Mutex
-	drifts             []backend.Drifted
+	drifts             []guards.Drift
 	compared, dropped  int
 	backend.Program
 }
@@ -32,7 +33,7 @@ type heldChain struct {
 func newHeldChain(o backend.ShadowOptions, f backend.FallbackOptions) *heldChain {
 	c := &heldChain{first: &summing{name: "first"}, second: &summing{name: "second"}, ref: &summing{name: "ref"}}
 	c.breaker = breaker.New(breaker.Key{}, breaker.Options{}, breaker.Hooks{Rand: func() float64 { return 0.5 }})
-	o.Drift = func(d backend.Drifted) {
+	o.Drift = func(d guards.Drift) {
 		c.breaker.Drift(d.Err.Error())
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -284,7 +285,7 @@ func TestHeldDriftsAreCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Key{}, breaker.Options{MaxDrifts: 4, MinSuccess: -1}, breaker.Hooks{})
 		s := backend.Shadow(&summing{name: "first", offset: 1}, &summing{name: "ref"}, backend.ShadowOptions{Share: 1, Hold: true,
-			Drift: func(d backend.Drifted) { b.Drift(d.Err.Error()) }})
+			Drift: func(d guards.Drift) { b.Drift(d.Err.Error()) }})
 		c := backend.Fallback(backend.FallbackOptions{}, backend.Link{Program: s, Breaker: b, Prompt: true}, backend.Link{Program: &summing{name: "second"}, Prompt: true})
 		for i := range 6 {
 			if want := map[bool]breaker.State{true: breaker.Open}[i >= 5]; b.Status().State != want {

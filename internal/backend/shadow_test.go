@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/fault"
 	"coreml/telemetry"
@@ -47,8 +48,8 @@ func TestShadowComparesItsShare(t *testing.T) {
 func TestShadowFindsDriftAndKeepsTheEvidence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, ref := &summing{name: "p", offset: 1}, &summing{name: "ref"}
-		var got []backend.Drifted
-		s := backend.Shadow(p, ref, backend.ShadowOptions{Share: 1, Drift: func(d backend.Drifted) { got = append(got, d) }})
+		var got []guards.Drift
+		s := backend.Shadow(p, ref, backend.ShadowOptions{Share: 1, Drift: func(d guards.Drift) { got = append(got, d) }})
 		defer s.Close()
 		st, err := s.NewState()
 		if err != nil {
@@ -141,7 +142,7 @@ func TestCheckJudges(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		got, want any
-		limits    map[string]backend.Limits
+		limits    map[string]guards.Limits
 		ok        bool
 	}{
 		{"equal", floats(1, 2), floats(1, 2), nil, true},
@@ -166,13 +167,13 @@ func TestCheckJudges(t *testing.T) {
 		{"other scores", map[string]float64{"a": 0.1, "b": 0.9}, map[string]float64{"a": 0.9, "b": 0.1}, nil, false},
 		{"picture", gray(100), gray(101), nil, true},
 		{"other picture", gray(20), gray(200), nil, false},
-		{"within its limit", floats(1.05, 2.1), floats(1, 2), map[string]backend.Limits{"y": {MaxError: 0.2}}, true},
-		{"over its limit", floats(1.05, 2.3), floats(1, 2), map[string]backend.Limits{"y": {MaxError: 0.2}}, false},
-		{"over its RMSE", floats(1.05, 2.3), floats(1, 2), map[string]backend.Limits{"y": {RMSE: 0.2}}, false},
-		{"over its cosine", floats(1, -2), floats(1, 2), map[string]backend.Limits{"y": {Cosine: 0.9}}, false},
+		{"within its limit", floats(1.05, 2.1), floats(1, 2), map[string]guards.Limits{"y": {MaxError: 0.2}}, true},
+		{"over its limit", floats(1.05, 2.3), floats(1, 2), map[string]guards.Limits{"y": {MaxError: 0.2}}, false},
+		{"over its RMSE", floats(1.05, 2.3), floats(1, 2), map[string]guards.Limits{"y": {RMSE: 0.2}}, false},
+		{"over its cosine", floats(1, -2), floats(1, 2), map[string]guards.Limits{"y": {Cosine: 0.9}}, false},
 		{"huge", 1e200, 1.0, nil, false},
-		{"huge, by cosine", map[string]float64{"a": 1e200, "b": -1e200}, map[string]float64{"a": 1e200, "b": 1e200}, map[string]backend.Limits{"y": {Cosine: 0.9}}, false},
-		{"order", floats(1, 2, 3), floats(3, 2, 1), map[string]backend.Limits{"y": {TopK: 1, Agreement: 1}}, false},
+		{"huge, by cosine", map[string]float64{"a": 1e200, "b": -1e200}, map[string]float64{"a": 1e200, "b": 1e200}, map[string]guards.Limits{"y": {Cosine: 0.9}}, false},
+		{"order", floats(1, 2, 3), floats(3, 2, 1), map[string]guards.Limits{"y": {TopK: 1, Agreement: 1}}, false},
 	} {
 		err := backend.Check(c.limits)(tensor.Features{"y": c.got}, tensor.Features{"y": c.want})
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, fault.Drift) {

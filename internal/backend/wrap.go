@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 
+	"coreml/guards"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -36,7 +37,7 @@ type wrapped struct {
 }
 
 func (p *wrapped) Run(ctx context.Context, j *Job) error {
-	var dispatch Dispatch
+	var dispatch guards.Dispatch
 	out := j.room(false)
 	for i := range j.In {
 		f, err := p.b.around(func(ctx context.Context, in tensor.Features) (tensor.Features, error) {

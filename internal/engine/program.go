@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/graph"
 	"coreml/internal/kernel/cpu"
@@ -20,7 +21,7 @@ type program struct {
 	// executor readies what runs a job.
 	executor func(context.Context) executor
 	prefix   string // of errors
-	dispatch backend.Dispatch
+	dispatch guards.Dispatch
 	// discard gives pages of the mapped file back once a weight is packed.
 	discard func([]byte)
 
@@ -64,7 +65,7 @@ func newProgram(fn *graph.Function, level cpu.Level, c backend.Config) *program 
 	p := &program{fn: fn, coded: codedBytes(fn), level: level, config: c, plans: map[planKey]*planList{}, after: map[planKey]map[*graph.Value]bool{},
 		packs: map[packKey]*weight{}, folded: map[*graph.Node]inferred{}, discard: func([]byte) {}}
 	p.executor = p.startRun
-	p.prefix, p.dispatch = "engine", backend.Dispatch{Backend: "cpu", Unit: "cpu " + level.String()}
+	p.prefix, p.dispatch = "engine", guards.Dispatch{Backend: "cpu", Unit: "cpu " + level.String()}
 	crew.join()
 	return p
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/eval"
 	"coreml/internal/graph"
@@ -32,7 +33,7 @@ func newReference(fn *graph.Function, c backend.Config) *program {
 	p.executor = func(ctx context.Context) executor {
 		return &interpreter{prog: p, ctx: ctx, in: map[*graph.Value]graph.Slot{}}
 	}
-	p.prefix, p.dispatch = "reference", backend.Dispatch{Backend: "reference", Unit: "cpu generic"}
+	p.prefix, p.dispatch = "reference", guards.Dispatch{Backend: "reference", Unit: "cpu generic"}
 	return p
 }
 

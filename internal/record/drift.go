@@ -7,7 +7,7 @@ import (
 	"io"
 	"path/filepath"
 
-	"coreml/internal/backend"
+	"coreml/guards"
 	"coreml/internal/mlmodel"
 	"coreml/tensor"
 )
@@ -16,7 +16,7 @@ import (
 // inputs and what the reference says, which is what a backend has to give again.
 // Beside it are the answer, got.npz, the state that it left, left.npz, and how they
 // differ, drift.json. Dir must not exist; it appears when it is whole.
-func Drift(dir string, m *mlmodel.Model, function string, d backend.Drifted) error {
+func Drift(dir string, m *mlmodel.Model, function string, d guards.Drift) error {
 	r := Recording{
 		Model: m, Function: function, By: fmt.Sprintf("%s, for an answer of %s that drifted", d.Reference, d.By),
 		In: d.In, Out: d.Want, Before: d.Before, After: d.After,

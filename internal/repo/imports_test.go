@@ -11,7 +11,7 @@ import (
 var layers = [][]string{
 	{"tensor", "internal/fault", "internal/spec", "internal/atomicfile", "internal/kernel/cpu", "internal/repo"},
 	{"internal/kernel/cpu/guard", "internal/kernel/dw", "internal/kernel/gemm", "internal/kernel/vec", "internal/kernel/window",
-		"internal/kernel/wino", "breaker", "telemetry", "schema", "internal/isolate", "internal/cachedir"},
+		"internal/kernel/wino", "breaker", "guards", "telemetry", "schema", "internal/isolate", "internal/cachedir"},
 	{"internal/graph", "internal/status"},
 	{"internal/ops"},
 	{"internal/eval", "internal/mlmodel", "internal/passes"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"coreml/breaker"
+	"coreml/guards"
 	"coreml/internal/backend"
 	"coreml/internal/backend/chaos"
 	"coreml/internal/engine"
@@ -64,7 +65,7 @@ func newScene(t *testing.T, m *mlmodel.Model, r *row) *scene {
 	s.set(chaos.Fault{})
 	b := chaos.Backend(engine.CPU{}, s.control)
 	if r.isolated {
-		b = backend.Isolate(b, backend.IsolateOptions{MemoryLimit: r.limit})
+		b = backend.Isolate(b, guards.Isolation{MemoryLimit: r.limit})
 	}
 	load := func(b backend.Backend) backend.Program {
 		p, err := b.Load(context.Background(), m, backend.Config{Threads: 1})
@@ -93,7 +94,7 @@ func (s *scene) chain(first, last backend.Program) backend.Program {
 	if s.r.shadow > 0 {
 		f.Check = backend.Check(nil)
 		first = backend.Shadow(first, last, backend.ShadowOptions{Share: s.r.shadow, Hold: !s.r.sampled(),
-			Drift: func(d backend.Drifted) {
+			Drift: func(d guards.Drift) {
 				if !d.At.Before(s.breaker.Status().Since) {
 					s.breaker.Drift(d.Err.Error())
 				}
